@@ -1,0 +1,214 @@
+"""The embedded model's network: a light convolutional encoder, SAM's prompts and masks at small width, a proposal head.
+
+Everything it does is local. The encoder normalises each pixel by itself, so a tile of a large plane looks as it would
+inside the whole; and a prompt is decoded inside a window of fixed size around it, so a click costs the same on a
+thumbnail and on a slide. Objects too large for a window are found one octave up: `encode` is called on a pyramid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sam_core.errors import CheckpointError
+from sam_core.modeling.layers import LayerNorm2d
+from sam_core.modeling.mask_decoder import MaskDecoder
+from sam_core.modeling.prompt_encoder import PositionalEmbedding, PromptEncoder
+
+TOKEN_STRIDE = 8  # pixels to an image token, along each axis
+MASK_STRIDE = 2  # pixels to a mask logit, and to a proposal
+PLANE_MULTIPLE = 16  # a plane is padded to a multiple of this: the coarsest stride inside the encoder
+
+
+@dataclass(frozen=True, slots=True)
+class CellConfig:
+    """Sizes of a `CellNetwork`, as its `config.json` holds them.
+
+    Parameters
+    ----------
+    widths, depths
+        Channels and blocks of the encoder's stages at strides 4, 8 and 16.
+    stem
+        Channels at stride 2.
+    width
+        Channels of an image token (stride 8) and of a prompt token.
+    fine
+        Channels kept of the features at strides 4 and 2, for sharp edges.
+    num_heads, mlp_width, decoder_depth
+        Of the two-way transformer.
+    proposal_width
+        Channels of the proposal head.
+    window
+        Height and width in pixels of the square that a prompt is decoded in.
+    """
+
+    widths: tuple[int, int, int] = (48, 96, 192)
+    depths: tuple[int, int, int] = (2, 3, 6)
+    stem: int = 24
+    width: int = 128
+    fine: tuple[int, int] = (32, 16)
+    num_heads: int = 4
+    mlp_width: int = 512
+    decoder_depth: int = 2
+    proposal_width: int = 64
+    window: int = 256
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> CellConfig:
+        """Read what `to_dict` wrote; keys of other concerns are left alone."""
+        known = {f.name for f in fields(cls)}
+        values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
+        config = cls(**values)
+        if config.window % 64 or config.width % config.num_heads:
+            msg = (
+                f"got window {config.window}, width {config.width} and {config.num_heads} heads in a config.json of "
+                "model_type 'cell'; expected a window divisible by 64 and a width divisible by the heads; "
+                "do use a checkpoint that sam-core saved"
+            )
+            raise CheckpointError(msg)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dictionary."""
+        return asdict(self)
+
+
+class Block(nn.Module):
+    """Depthwise 7 x 7 convolution and a perceptron over channels, with a residual (ConvNeXt, Liu et al. 2022)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.expand = nn.Linear(width, 4 * width)
+        self.project = nn.Linear(4 * width, width)
+        self.scale = nn.Parameter(torch.full((width,), 0.1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.scale * self.project(F.gelu(self.expand(y)))
+        return x + y.permute(0, 3, 1, 2).to(x.dtype)
+
+
+def _halve(width_in: int, width_out: int) -> nn.Sequential:
+    return nn.Sequential(LayerNorm2d(width_in), nn.Conv2d(width_in, width_out, 2, stride=2))
+
+
+class CellEncoder(nn.Module):
+    """Image to tokens at stride 8 and finer features at strides 4 and 2."""
+
+    def __init__(self, config: CellConfig) -> None:
+        super().__init__()
+        stem, widths, depths = config.stem, config.widths, config.depths
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, stem, 3, stride=2, padding=1), LayerNorm2d(stem), nn.GELU(), nn.Conv2d(stem, stem, 3, padding=1)
+        )
+        self.down = nn.ModuleList(_halve(a, b) for a, b in zip((stem, *widths[:2]), widths, strict=True))
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(Block(w) for _ in range(d))) for w, d in zip(widths, depths, strict=True)
+        )
+        self.from_coarse = nn.Sequential(LayerNorm2d(widths[2]), nn.Conv2d(widths[2], config.width, 1))
+        self.from_middle = nn.Sequential(LayerNorm2d(widths[1]), nn.Conv2d(widths[1], config.width, 1))
+        self.merge = nn.Sequential(Block(config.width), Block(config.width), LayerNorm2d(config.width))
+        self.fine4 = nn.Sequential(LayerNorm2d(widths[0]), nn.Conv2d(widths[0], config.fine[0], 1))
+        self.fine2 = nn.Sequential(LayerNorm2d(stem), nn.Conv2d(stem, config.fine[1], 1))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode `pixels` (B, 3, H, W) in [0, 1], H and W multiples of 16.
+
+        Returns
+        -------
+        tokens, fine4, fine2
+            (B, width, H/8, W/8), (B, fine[0], H/4, W/4) and (B, fine[1], H/2, W/2).
+        """
+        at2 = self.stem(4 * pixels - 2)
+        at4 = self.stages[0](self.down[0](at2))
+        at8 = self.stages[1](self.down[1](at4))
+        at16 = self.stages[2](self.down[2](at8))
+        coarse = F.interpolate(self.from_coarse(at16), scale_factor=2.0, mode="nearest")
+        tokens = self.merge(coarse + self.from_middle(at8))
+        return tokens, self.fine4(at4), self.fine2(at2)
+
+
+class ProposalHead(nn.Module):
+    """Where the objects probably are, at stride 2.
+
+    Six maps: logit of foreground; logit of centrality (distance to the object's edge over its largest such distance);
+    and the logarithm of the distances in pixels to the top, left, bottom and right of the object's box.
+    """
+
+    def __init__(self, config: CellConfig) -> None:
+        super().__init__()
+        width = config.proposal_width
+        self.tokens = nn.Conv2d(config.width, width, 1)
+        self.fine = nn.Conv2d(config.fine[0], width, 1)
+        self.body = nn.Sequential(
+            nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU()
+        )
+        self.out = nn.Conv2d(width, 6 * 4, 1)
+
+    def forward(self, tokens: Tensor, fine4: Tensor) -> Tensor:
+        """Map the encoder's (B, width, h, w) and (B, fine, 2h, 2w) to (B, 6, 4h, 4w)."""
+        up = F.interpolate(self.tokens(tokens), scale_factor=2.0, mode="nearest")
+        return F.pixel_shuffle(self.out(self.body(up + self.fine(fine4))), 2)
+
+
+class CellNetwork(nn.Module):
+    """Encoder, prompt encoder, mask decoder and proposal head of the model "cell"."""
+
+    def __init__(self, config: CellConfig) -> None:
+        super().__init__()
+        self.config = config
+        grid = config.window // TOKEN_STRIDE
+        self.encoder = CellEncoder(config)
+        self.shared_image_embedding = PositionalEmbedding(config.width // 2)
+        self.prompt_encoder = PromptEncoder(
+            config.width,
+            input_size=(config.window, config.window),
+            grid_size=(grid, grid),
+            shared_embedding=self.shared_image_embedding,
+        )
+        self.mask_decoder = MaskDecoder(
+            config.width,
+            depth=config.decoder_depth,
+            num_heads=config.num_heads,
+            mlp_width=config.mlp_width,
+            iou_hidden=config.width,
+            iou_sigmoid=True,
+            skips=config.fine,
+        )
+        self.proposal_head = ProposalHead(config)
+
+    def attend(
+        self, tokens: Tensor, points: Tensor, codes: Tensor, masks: Tensor | None, has_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Let P prompts look at their windows `tokens` (P, width, w/8, w/8); see `MaskDecoder.attend`.
+
+        `points` (P, N, 2) x, y in pixels of the window; `codes` (P, N); `masks` (P, 1, w/2, w/2) previous logits.
+        """
+        sparse, dense = self.prompt_encoder(points, codes, masks, has_mask)
+        position = self.shared_image_embedding.grid(*self.prompt_encoder.grid_size)
+        result: tuple[Tensor, Tensor] = self.mask_decoder.attend(tokens, position, sparse, dense)
+        return result
+
+    def forward(
+        self,
+        windows: Sequence[Tensor],
+        points: Tensor,
+        codes: Tensor,
+        masks: Tensor | None = None,
+        has_mask: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Answer P prompts with all four masks, for training.
+
+        `windows` are the encoder's three levels, a row a prompt. Returns logits (P, 4, w/2, w/2) and IoUs (P, 4).
+        """
+        attended, image = self.attend(windows[0], points, codes, masks, has_mask)
+        logits = self.mask_decoder.upscale(attended, image, slice(0, None), windows[1:])
+        return logits, self.mask_decoder.score(attended)

@@ -1,0 +1,217 @@
+"""Training crops: sampled by set, then by acquisition, then by image, at a random magnification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from sam_core.training.augment import augment
+from sam_core.training.targets import proposal_targets
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Example:
+    """One labelled plane, ready to be cropped.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8, contrast already stretched as the model will see it.
+    labels
+        (H, W) int32, 0 = background, consecutive.
+    group
+        What was imaged and how: sampling balances groups before images.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    group: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Crop:
+    """A square training crop and the objects to prompt for.
+
+    Parameters
+    ----------
+    pixels
+        (S, S, 3) uint8.
+    labels
+        (S, S) int32.
+    ids
+        (K,) labels of the objects, repeated where there are fewer than K.
+    points
+        (K, 2) float32 first clicks y, x inside the objects.
+    boxes
+        (K, 4) float32 half-open boxes y0, x0, y1, x1 of what is visible of them.
+    proposals
+        (6, S/2, S/2) float32, see `proposal_targets`.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    ids: NDArray[np.int32]
+    points: NDArray[np.float32]
+    boxes: NDArray[np.float32]
+    proposals: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CropOptions:
+    """How crops are drawn.
+
+    Parameters
+    ----------
+    size
+        Height and width in pixels: the model's window.
+    objects
+        Objects to prompt for in a crop.
+    zoom
+        Range of the random magnification (log-uniform).
+    diameters
+        Range in pixels that the magnification keeps the object of interest in, where the zoom range allows.
+    min_area
+        Smallest visible area in pixels of an object worth a prompt.
+    """
+
+    size: int = 256
+    objects: int = 8
+    zoom: tuple[float, float] = (0.5, 2.0)
+    diameters: tuple[float, float] = (9.0, 170.0)
+    min_area: int = 24
+
+
+class CropSampler:
+    """Draws crops without end: a set by its weight, a group and an image by the root of their counts.
+
+    Parameters
+    ----------
+    sets
+        Name to its examples.
+    weights
+        Name to how often the set is drawn, relative to the others.
+    """
+
+    def __init__(
+        self, sets: Mapping[str, Sequence[Example]], weights: Mapping[str, float], options: CropOptions
+    ) -> None:
+        self.options = options
+        self._groups = {name: _by_group(examples) for name, examples in sets.items()}
+        self._names = list(sets)
+        total = np.array([weights[name] for name in self._names], dtype=float)
+        self._chance = total / total.sum()
+
+    def crops(self, seed: int) -> Iterator[Crop]:
+        """Yield crops, the same ones for the same seed."""
+        rng = np.random.default_rng(seed)
+        while True:
+            crop = draw_crop(self._draw_example(rng), self.options, rng)
+            if crop is not None:
+                yield crop
+
+    def _draw_example(self, rng: np.random.Generator) -> Example:
+        groups = self._groups[self._names[rng.choice(len(self._names), p=self._chance)]]
+        root = np.sqrt([len(g) for g in groups])
+        group = groups[rng.choice(len(groups), p=root / root.sum())]
+        return group[rng.integers(len(group))]
+
+
+def _by_group(examples: Sequence[Example]) -> list[list[Example]]:
+    groups: dict[str, list[Example]] = {}
+    for example in examples:
+        groups.setdefault(example.group, []).append(example)
+    return list(groups.values())
+
+
+def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) -> Crop | None:
+    """Cut one augmented crop around a random object; None where too little of any object is left to prompt for."""
+    focus = _random_object(example.labels, rng)
+    if focus is None:
+        return None
+    image, labels = _cut(example, focus, _draw_zoom(focus[2], options, rng), options.size, rng)
+    image, labels = _turn(image, labels, rng)
+    areas = np.bincount(labels.ravel())
+    usable = 1 + np.flatnonzero(areas[1:] >= options.min_area)
+    if not len(usable):
+        return None
+    ids = rng.permutation(usable)[: options.objects]
+    ids = np.resize(ids, options.objects).astype(np.int32)
+    places = ndimage.find_objects(labels)
+    return Crop(
+        pixels=augment(image, rng),
+        labels=labels,
+        ids=ids,
+        points=np.array([_first_click(labels, places[i - 1], i, rng) for i in ids], np.float32),
+        boxes=np.array([_box(places[i - 1]) for i in ids], np.float32),
+        proposals=proposal_targets(labels),
+    )
+
+
+def _random_object(labels: NDArray[np.int32], rng: np.random.Generator) -> tuple[float, float, float] | None:
+    """Return y, x and diameter of an object; of several drawn pixels the first on an object, so large ones win."""
+    count = int(labels.max(initial=0))
+    if count == 0:
+        return None
+    ys, xs = np.nonzero(labels == rng.integers(1, count + 1))
+    if not len(ys):
+        return None
+    return float(ys.mean()), float(xs.mean()), float(np.sqrt(4 * len(ys) / np.pi))
+
+
+def _draw_zoom(diameter: float, options: CropOptions, rng: np.random.Generator) -> float:
+    low, high = np.log(options.zoom)
+    small, large = np.log(np.array(options.diameters) / diameter)
+    low, high = max(low, min(small, high)), min(high, max(large, low))
+    return float(np.exp(rng.uniform(low, max(low, high))))
+
+
+def _cut(
+    example: Example, focus: tuple[float, float, float], zoom: float, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Resample a square of `size` / `zoom` source pixels around the focus; black where it leaves the plane."""
+    side = size / zoom
+    origin = np.array(focus[:2]) - side * rng.uniform(0.15, 0.85, 2)
+    for axis, extent in enumerate(example.labels.shape):
+        # Stay inside where the plane is large enough; else let it lie anywhere in the crop.
+        low, high = sorted((0.0, extent - side))
+        origin[axis] = np.clip(origin[axis], low, high)
+    rows, cols = ((o + (np.arange(size) + 0.5) / zoom).astype(int) - (o < 0) for o in origin)
+    keep_rows, keep_cols = ((i >= 0) & (i < n) for i, n in zip((rows, cols), example.labels.shape, strict=True))
+    image = np.zeros((size, size, 3), np.uint8)
+    labels = np.zeros((size, size), np.int32)
+    inner = np.ix_(keep_rows, keep_cols)
+    labels[inner] = example.labels[np.ix_(rows[keep_rows], cols[keep_cols])]
+    y0, y1, x0, x1 = rows[keep_rows][0], rows[keep_rows][-1] + 1, cols[keep_cols][0], cols[keep_cols][-1] + 1
+    region = Image.fromarray(example.image[y0:y1, x0:x1])
+    image[inner] = np.asarray(region.resize((int(keep_cols.sum()), int(keep_rows.sum())), Image.Resampling.BILINEAR))
+    return image, labels
+
+
+def _turn(
+    image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    turns, flip = int(rng.integers(4)), rng.random() < 0.5
+    image, labels = np.rot90(image, turns), np.rot90(labels, turns)
+    if flip:
+        image, labels = image[:, ::-1], labels[:, ::-1]
+    return np.ascontiguousarray(image), np.ascontiguousarray(labels)
+
+
+def _first_click(
+    labels: NDArray[np.int32], place: tuple[slice, slice], index: int, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return a point inside the object: often near its middle, as people click, sometimes anywhere."""
+    inside = labels[place] == index
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1].ravel()
+    chance = depth ** rng.choice((0.0, 2.0, 8.0), p=(0.3, 0.3, 0.4)) * (depth > 0)
+    y, x = divmod(int(rng.choice(len(chance), p=chance / chance.sum())), inside.shape[1])
+    return place[0].start + y, place[1].start + x
+
+
+def _box(place: tuple[slice, slice]) -> tuple[int, int, int, int]:
+    return place[0].start, place[1].start, place[0].stop, place[1].stop

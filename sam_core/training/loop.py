@@ -1,0 +1,189 @@
+"""The training loop: one page, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from sam_core.modeling.cell import MASK_STRIDE, CellNetwork
+from sam_core.training.clicks import correction, first_prompts
+from sam_core.training.config import TrainConfig
+from sam_core.training.crops import Crop, CropSampler
+from sam_core.training.losses import answer_loss, proposal_loss, true_iou
+
+Record = dict[str, float]
+
+
+def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "cpu") -> Iterator[Record]:
+    """Train a `CellNetwork`, from `run/checkpoint.pt` where there is one.
+
+    Parameters
+    ----------
+    config
+        The run.
+    sampler
+        Where the crops come from.
+    run
+        Folder for `checkpoint.pt` (everything needed to go on) and `log.jsonl`.
+
+    Yields
+    ------
+    dict
+        Step, losses and learning rate, averaged since the last one, every `config.log_every` steps.
+    """
+    torch.manual_seed(config.seed)
+    network = CellNetwork(config.model).to(device).to(memory_format=torch.channels_last)
+    optimiser = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
+    average = {k: v.detach().clone() for k, v in network.state_dict().items()}
+    step = _resume(run / "checkpoint.pt", network, optimiser, average)
+    crops = _ahead(sampler.crops(config.seed + 1_000_003 * step), 4 * config.batch)
+    generator = torch.Generator().manual_seed(config.seed + step)
+    sums: Record = {}
+    started = time.perf_counter()
+    while step < config.steps:
+        rate = config.learning_rate * _schedule(step, config)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        batch = [next(crops) for _ in range(config.batch)]
+        loss, parts = batch_loss(network, batch, config, generator, device)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        _update_average(average, network, min(config.average, step / (step + 10)))
+        for key, value in parts.items():
+            sums[key] = sums.get(key, 0.0) + value / config.log_every
+        if step % config.log_every == 0:
+            seconds = (time.perf_counter() - started) / config.log_every
+            record = {"step": step, "learning_rate": rate, "seconds": seconds, **sums}
+            _append(run / "log.jsonl", record)
+            yield record
+            sums, started = {}, time.perf_counter()
+        if step % config.save_every == 0 or step == config.steps:
+            _save(run / "checkpoint.pt", network, optimiser, average, step)
+
+
+def batch_loss(
+    network: CellNetwork, crops: Sequence[Crop], config: TrainConfig, generator: torch.Generator, device: str = "cpu"
+) -> tuple[Tensor, Record]:
+    """Return the loss of one batch over several rounds of prompting, and its parts for the log."""
+    pixels, target, clicks, boxes, proposals = (x.to(device) for x in _collate(crops))
+    rounds = 1 + int(torch.multinomial(torch.tensor(config.rounds), 1, generator=generator))
+    with torch.autocast(device, torch.bfloat16):
+        levels = network.encoder(pixels)
+        maps = network.proposal_head(*levels[:2]).float()
+        windows = [level.repeat_interleave(config.crops.objects, dim=0) for level in levels]
+        prompts = first_prompts(clicks.cpu(), boxes.cpu(), generator)
+        head_loss = proposal_loss(maps, proposals)
+        loss = config.losses.proposals * head_loss
+        parts = {"proposals": float(head_loss.detach())}
+        previous = has_previous = None
+        for index in range(rounds):
+            points, codes = prompts.points.to(device), prompts.codes.to(device)
+            logits, scores = network(windows, points, codes, previous, has_previous)
+            logits, scores, lone = logits.float(), scores.float(), prompts.lone.to(device)
+            answers = answer_loss(logits, scores, target, lone, config.losses)
+            loss = loss + answers / rounds
+            with torch.no_grad():
+                best = torch.where(lone, 1 + scores[:, 1:].argmax(dim=1), 0)
+                chosen = logits[torch.arange(len(best)), best]
+                if index == 0:
+                    iou = true_iou(chosen, target)
+                    parts |= {"answers": float(answers.detach()), "iou_click": float(iou[lone].mean())}
+                    parts |= {"iou_box": float(iou[~lone].mean())}
+                xy, positive = correction(chosen.cpu(), target.cpu(), generator)
+                prompts = prompts.click(xy * MASK_STRIDE + 0.5 * (MASK_STRIDE - 1), positive)
+                previous = chosen.detach().clamp(-20, 20).unsqueeze(1)
+                has_previous = (torch.rand(len(best), generator=generator) < 0.9).to(device)
+    return loss, parts
+
+
+def _collate(crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    pixels = torch.from_numpy(np.stack([c.pixels for c in crops])).permute(0, 3, 1, 2).float() / 255
+    labels = torch.from_numpy(np.stack([c.labels for c in crops]))
+    ids = torch.from_numpy(np.stack([c.ids for c in crops]))
+    masks = (labels[:, None] == ids[:, :, None, None]).flatten(0, 1).float()
+    target = F.avg_pool2d(masks.unsqueeze(1), MASK_STRIDE).squeeze(1)
+    clicks = torch.from_numpy(np.concatenate([c.points for c in crops]))
+    boxes = torch.from_numpy(np.concatenate([c.boxes for c in crops]))
+    proposals = torch.from_numpy(np.stack([c.proposals for c in crops]))
+    return pixels.contiguous(memory_format=torch.channels_last), target, clicks, boxes, proposals
+
+
+def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
+    matrices = [p for p in network.parameters() if p.ndim > 1]
+    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _schedule(step: int, config: TrainConfig) -> float:
+    rise = (step + 1) / config.warmup
+    fall = (config.steps - step) / config.cooldown
+    return min(1.0, rise, fall)
+
+
+def _ahead(crops: Iterator[Crop], depth: int) -> Iterator[Crop]:
+    """Draw crops on a thread of its own while the network works."""
+    ready: queue.Queue[Crop | BaseException] = queue.Queue(depth)
+
+    def fill() -> None:
+        try:
+            for crop in crops:
+                ready.put(crop)
+        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+            ready.put(error)
+
+    threading.Thread(target=fill, daemon=True).start()
+    while True:
+        item = ready.get()
+        if isinstance(item, BaseException):
+            raise item
+        yield item
+
+
+def _update_average(average: dict[str, Tensor], network: torch.nn.Module, decay: float) -> None:
+    with torch.no_grad():
+        for key, value in network.state_dict().items():
+            average[key].lerp_(value, 1 - decay)
+
+
+def _resume(
+    path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> int:
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    average.update(state["average"])
+    return int(state["step"])
+
+
+def _save(
+    path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int
+) -> None:
+    state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step}
+    _replace(path, lambda temporary: torch.save(state, temporary))
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    temporary = path.with_suffix(".part")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+def _append(path: Path, record: Record) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
