@@ -1,0 +1,85 @@
+"""Segment Anything: encode a plane once, ask anything about it.
+
+What needs torch, or reads and writes files, is imported when it is first asked for, so `import sam_core` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sam_core.cache import EmbeddingCache
+    from sam_core.embedding import Embedding
+    from sam_core.errors import CheckpointError, EmbeddingError, ImageError, PromptError, SamError
+    from sam_core.image import to_rgb8
+    from sam_core.labels import stitch
+    from sam_core.logits import Logits
+    from sam_core.masks import Masks
+    from sam_core.prompt import Prompt
+    from sam_core.propagate import propagate
+    from sam_core.sam import Sam
+    from sam_core.segment import segment
+    from sam_core.segment_all import SegmentAllOptions, segment_all
+    from sam_core.storage import save_labels
+    from sam_core.tiling import Tiling
+    from sam_core.types import Segmenter
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CheckpointError",
+    "Embedding",
+    "EmbeddingCache",
+    "EmbeddingError",
+    "ImageError",
+    "Logits",
+    "Masks",
+    "Prompt",
+    "PromptError",
+    "propagate",
+    "Sam",
+    "SamError",
+    "save_labels",
+    "segment",
+    "segment_all",
+    "SegmentAllOptions",
+    "Segmenter",
+    "stitch",
+    "Tiling",
+    "to_rgb8",
+]
+
+_HOMES = {
+    "CheckpointError": "errors",
+    "Embedding": "embedding",
+    "EmbeddingCache": "cache",
+    "EmbeddingError": "errors",
+    "ImageError": "errors",
+    "Logits": "logits",
+    "Masks": "masks",
+    "Prompt": "prompt",
+    "PromptError": "errors",
+    "propagate": "propagate",
+    "Sam": "sam",
+    "SamError": "errors",
+    "save_labels": "storage",
+    "segment": "segment",
+    "segment_all": "segment_all",
+    "SegmentAllOptions": "segment_all",
+    "Segmenter": "types",
+    "stitch": "labels",
+    "Tiling": "tiling",
+    "to_rgb8": "image",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # also takes the name back from a submodule that is called like its function
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
