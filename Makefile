@@ -1,0 +1,66 @@
+# Every target sets up what it needs in .venv by itself; a second call starts at once.
+#
+#     make demo     segment real images with the embedded model
+#     make test     the whole test suite
+#     make quick    the test suite without its slow tests
+#     make check    format, lint, types, import rules
+#     make bench    measure speed
+#
+# Options: PYTHON=python3.12   the Python to make .venv from (3.11 to 3.13)
+#          PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
+#                              where the package index has no CPU build of torch, this takes one without CUDA
+#          DEMO=folder         where `make demo` writes
+
+SHELL := bash
+PIP_ARGS ?=
+DEMO ?= demo
+BIN := .venv/bin
+
+# The first of these that really runs: a name on the PATH may be an empty shim.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
+	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test quick check format bench clean
+
+help:
+	@sed -n 's/^#  \{0,1\}//p' Makefile | sed '/^$$/d'
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "got no Python between 3.11 and 3.13 on the PATH; install one, or name it: make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv .venv
+
+.venv/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	@touch $@
+
+.venv/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@touch $@ .venv/.core
+
+venv: .venv/.dev
+
+demo: .venv/.core
+	$(BIN)/sam-core demo --out $(DEMO)
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+quick: .venv/.dev
+	$(BIN)/python -m pytest -m "not slow"
+
+check: .venv/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.dev
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
