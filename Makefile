@@ -16,7 +16,7 @@ PIP_ARGS ?=
 DEMO ?= demo
 BIN := .venv/bin
 
-# The first of these that really runs: a name on the PATH may be an empty shim.
+## The first of these that really runs: a name on the PATH may be an empty shim.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 

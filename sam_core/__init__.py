@@ -1,6 +1,7 @@
 """Segment Anything: encode a plane once, ask anything about it.
 
-What needs torch, or reads and writes files, is imported when it is first asked for, so `import sam_core` is quick.
+What needs torch, or reads and writes files, is imported when it is first asked for: `import sam_core` is
+quick.
 """
 
 from importlib import import_module
