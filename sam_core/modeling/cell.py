@@ -18,10 +18,20 @@ from torch.nn import functional as F
 from sam_core.errors import CheckpointError
 from sam_core.modeling.layers import LayerNorm2d
 from sam_core.modeling.mask_decoder import MaskDecoder
-from sam_core.modeling.prompt_encoder import PositionalEmbedding, PromptEncoder
+from sam_core.modeling.prompt_encoder import (
+    BOTTOM_RIGHT,
+    NEGATIVE,
+    POSITIVE,
+    TOP_LEFT,
+    PositionalEmbedding,
+    PromptEncoder,
+)
 
 TOKEN_STRIDE = 8  # pixels to an image token, along each axis
 MASK_STRIDE = 2  # pixels to a mask logit, and to a proposal
+SPOT_SIGMA = 2.5  # pixels; of the spot that a click is drawn as
+SPOT_HEIGHT = 3.0
+LOGIT_LIMIT = 16.0  # what previous logits are clamped to
 PLANE_MULTIPLE = 16  # a plane is padded to a multiple of this: the coarsest stride inside the encoder
 
 
@@ -87,7 +97,7 @@ class Block(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.expand = nn.Linear(width, 4 * width)
         self.project = nn.Linear(4 * width, width)
-        self.scale = nn.Parameter(torch.full((width,), 0.1))
+        self.scale = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
@@ -185,14 +195,15 @@ class CellNetwork(nn.Module):
         )
         self.proposal_head = ProposalHead(config)
 
-    def attend(
-        self, tokens: Tensor, points: Tensor, codes: Tensor, masks: Tensor | None, has_mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Let P prompts look at their windows `tokens` (P, width, w/8, w/8); see `MaskDecoder.attend`.
+    def attend(self, tokens: Tensor, points: Tensor, codes: Tensor, previous: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Let P prompts look at their windows `tokens` (P or 1, width, w/8, w/8); see `MaskDecoder.attend`.
 
-        `points` (P, N, 2) x, y in pixels of the window; `codes` (P, N); `masks` (P, 1, w/2, w/2) previous logits.
+        `points` (P, N, 2) x, y in pixels of the window; `codes` (P, N); `previous` (P, 1, w/2, w/2) logits, all 0 for a
+        prompt that has none.
         """
-        sparse, dense = self.prompt_encoder(points, codes, masks, has_mask)
+        sketch = sketch_prompts(points, codes, previous, self.config.window)
+        sparse, dense = self.prompt_encoder(points, codes, sketch.to(tokens.dtype))
+        sparse, dense = sparse.to(tokens.dtype), dense.to(tokens.dtype)
         position = self.shared_image_embedding.grid(*self.prompt_encoder.grid_size)
         result: tuple[Tensor, Tensor] = self.mask_decoder.attend(tokens, position, sparse, dense)
         return result
@@ -202,13 +213,56 @@ class CellNetwork(nn.Module):
         windows: Sequence[Tensor],
         points: Tensor,
         codes: Tensor,
-        masks: Tensor | None = None,
-        has_mask: Tensor | None = None,
+        previous: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Answer P prompts with all four masks, for training.
 
         `windows` are the encoder's three levels, a row a prompt. Returns logits (P, 4, w/2, w/2) and IoUs (P, 4).
         """
-        attended, image = self.attend(windows[0], points, codes, masks, has_mask)
+        attended, image = self.attend(windows[0], points, codes, previous)
         logits = self.mask_decoder.upscale(attended, image, slice(0, None), windows[1:])
         return logits, self.mask_decoder.score(attended)
+
+
+def sketch_prompts(points: Tensor, codes: Tensor, previous: Tensor | None, window: int) -> Tensor:
+    """Draw prompts as the rough masks that the prompt encoder's mask branch takes.
+
+    SAM leaves it to attention to find the place that a token names. A small network learns that slowly and places it
+    coarsely; drawn on the grid of the masks, the place is exact from the first step. A box is a pale square, a click a
+    small bright or dark spot, on top of the previous mask where there is one.
+
+    Parameters
+    ----------
+    points, codes
+        (P, N, 2) x, y in pixels of the window and (P, N), as `PromptEncoder` takes them.
+    previous
+        (P, 1, w/2, w/2) logits, all 0 for a prompt that has none; None when no prompt has one.
+    window
+        w, the side of the window in pixels.
+
+    Returns
+    -------
+    Tensor
+        (P, 1, w/2, w/2) float32, about -3 to 3.
+    """
+    centres = torch.arange(window // MASK_STRIDE, device=points.device) * MASK_STRIDE + 0.5 * (MASK_STRIDE - 1)
+    x, y = points.float().unbind(-1)
+
+    # Clicks: Gaussian spots that are separable, so a product of two small matrices draws them all.
+    sign = (codes == POSITIVE).float() - (codes == NEGATIVE).float()
+    columns = torch.exp(-((centres - x.unsqueeze(-1)) ** 2) / (2 * SPOT_SIGMA**2))
+    rows = torch.exp(-((centres - y.unsqueeze(-1)) ** 2) / (2 * SPOT_SIGMA**2))
+    spots = torch.einsum("pn,pny,pnx->pyx", SPOT_HEIGHT * sign, rows, columns)
+
+    # Boxes: +1 inside and -1 outside.
+    first, last = codes == TOP_LEFT, codes == BOTTOM_RIGHT
+    left, top, right, bottom = ((v * k).sum(1, keepdim=True) for k in (first, last) for v in (x, y))
+    inside_x = (centres >= left) & (centres <= right)
+    inside_y = (centres >= top) & (centres <= bottom)
+    square = 2.0 * (inside_y.unsqueeze(-1) & inside_x.unsqueeze(-2)) - 1
+    ground = square * first.any(dim=1)[:, None, None]
+
+    if previous is not None:
+        given = previous[:, 0].abs().amax(dim=(1, 2), keepdim=True) > 0
+        ground = torch.where(given, previous[:, 0].float().clamp(-LOGIT_LIMIT, LOGIT_LIMIT) / 8, ground)
+    return (ground + spots).unsqueeze(1)

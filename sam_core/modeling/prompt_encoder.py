@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,13 @@ class PositionalEmbedding(nn.Module):
     def __init__(self, num_pos_feats: int, scale: float = 1.0) -> None:
         super().__init__()
         self.positional_embedding = nn.Buffer(scale * torch.randn(2, num_pos_feats))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # A network in bfloat16 keeps this one matrix exact: rounding it would displace every click.
+        exact = self.positional_embedding
+        super()._apply(fn, recurse)
+        self.positional_embedding = exact.to(self.positional_embedding.device)
+        return self
 
     def forward(self, xy: Tensor) -> Tensor:
         """Embed positions `xy` (..., 2) in [0, 1], x first: (..., 2 * num_pos_feats), float32.

@@ -12,7 +12,7 @@ Float = NDArray[np.float32]
 def augment(rgb8: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """Return `rgb8` (H, W, 3) uint8 under random contrast, colour, illumination, blur and noise; same shape and dtype."""
     x = rgb8.astype(np.float32) / 255
-    for step, chance in ((_colour, 0.5), (_invert, 0.2), (_contrast, 0.8), (_shade, 0.2), (_blur, 0.25), (_noise, 0.35)):
+    for step, chance in ((_colour, 0.5), (_invert, 0.2), (_contrast, 0.7), (_shade, 0.2), (_blur, 0.25), (_noise, 0.35)):
         if rng.random() < chance:
             x = step(x, rng)
     return (255 * x.clip(0, 1)).round().astype(np.uint8)
@@ -34,7 +34,7 @@ def _invert(x: Float, rng: np.random.Generator) -> Float:
 
 
 def _contrast(x: Float, rng: np.random.Generator) -> Float:
-    gamma, gain, lift = np.exp(rng.normal(0, 0.4)), rng.uniform(0.5, 1.3), rng.uniform(-0.15, 0.25)
+    gamma, gain, lift = np.exp(rng.normal(0, 0.4)), rng.uniform(0.6, 1.2), rng.uniform(-0.1, 0.15)
     out: Float = (x**gamma * gain + lift).astype(np.float32)
     return out
 

@@ -89,10 +89,10 @@ def batch_loss(
         head_loss = proposal_loss(maps, proposals)
         loss = config.losses.proposals * head_loss
         parts = {"proposals": float(head_loss.detach())}
-        previous = has_previous = None
+        previous = None
         for index in range(rounds):
             points, codes = prompts.points.to(device), prompts.codes.to(device)
-            logits, scores = network(windows, points, codes, previous, has_previous)
+            logits, scores = network(windows, points, codes, previous)
             logits, scores, lone = logits.float(), scores.float(), prompts.lone.to(device)
             answers = answer_loss(logits, scores, target, lone, config.losses)
             loss = loss + answers / rounds
@@ -105,8 +105,9 @@ def batch_loss(
                     parts |= {"iou_box": float(iou[~lone].mean())}
                 xy, positive = correction(chosen.cpu(), target.cpu(), generator)
                 prompts = prompts.click(xy * MASK_STRIDE + 0.5 * (MASK_STRIDE - 1), positive)
-                previous = chosen.detach().clamp(-20, 20).unsqueeze(1)
-                has_previous = (torch.rand(len(best), generator=generator) < 0.9).to(device)
+                # Now and then the user starts from clicks alone again.
+                keep = (torch.rand(len(best), generator=generator) < 0.9).to(device)
+                previous = (chosen * keep[:, None, None]).unsqueeze(1)
     return loss, parts
 
 
