@@ -1,0 +1,72 @@
+"""`sam-core train`: a configuration in, a model folder out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sam_core.cli.common import Json
+from sam_core.cli.screen import BAD_INPUT, Screen, complain, warn
+
+
+def train(
+    config: Annotated[
+        Path, typer.Argument(help="TOML file that says what to train on, and how.", show_default=False)
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Folder of the labelled sets that the configuration names.")
+    ] = Path("data"),
+    run: Annotated[Path, typer.Option(help="Folder for checkpoint, log, curve and model.")] = Path(
+        "runs/cell"
+    ),
+    device: Annotated[str, typer.Option(help='"cpu", "cuda", ...')] = "cpu",
+    as_json: Json = False,
+) -> None:
+    """Train a model on labelled images; called again it goes on where it stopped."""
+    from sam_core.training.config import read_config
+    from sam_core.training.crops import CropSampler
+    from sam_core.training.examples import read_examples
+    from sam_core.training.loop import train as steps_of
+
+    try:
+        options = read_config(config)
+    except ValueError as error:
+        complain(str(error))
+        raise typer.Exit(BAD_INPUT) from None
+    run.mkdir(parents=True, exist_ok=True)
+    sampler = CropSampler(
+        {name: read_examples(data / name) for name in options.sets}, options.sets, options.crops
+    )
+    with Screen(as_json) as screen:
+        records = steps_of(options, sampler, run, device)
+        for record in screen.follow(records, "training", options.steps // options.log_every):
+            screen.result(record, _line(record, options.steps))
+    draw_curve(run / "log.jsonl", run / "curve.png")
+    screen.say(f"log, curve and checkpoint are in {run}")
+
+
+def _line(record: dict[str, Any], steps: int) -> str:
+    parts = [f"{key} {value:.4g}" for key, value in record.items() if key != "step"]
+    return f"step {record['step']}/{steps}: {', '.join(parts)}"
+
+
+def draw_curve(log: Path, picture: Path) -> None:
+    """Draw what the log says over the steps; without matplotlib only say how to have it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        warn("no curve is drawn without matplotlib; install sam-core[train] for it")
+        return
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    keys = [key for key in records[-1] if key not in ("step", "learning_rate", "seconds")] if records else []
+    figure = Figure(figsize=(8, 2.2 * max(1, len(keys))), layout="constrained")
+    axes = figure.subplots(max(1, len(keys)), squeeze=False, sharex=True)[:, 0]
+    for axis, key in zip(axes, keys, strict=False):
+        axis.plot([r["step"] for r in records], [r.get(key) for r in records], linewidth=1)
+        axis.set_ylabel(key)
+        axis.grid(alpha=0.3)
+    axes[-1].set_xlabel("step")
+    figure.savefig(picture, dpi=120)
