@@ -1,0 +1,54 @@
+"""One encoded plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_core.tiling import Tiling, windows
+from sam_core.types import Box, Shape
+
+
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
+class Embedding:
+    """What a model knows of one plane; enough to answer any prompt about it. A CPU value.
+
+    Parameters
+    ----------
+    features
+        One array a feature level, each (tiles, C, h, w) float16 or float32.
+    image_shape
+        Height and width of the plane.
+    tiling
+        How the plane was cut; None: it is one tile.
+    model
+        Fingerprint of the model that made it.
+    overview
+        The whole plane, shrunk to the size of one window, encoded as well: it answers for objects that no tile holds.
+        None where the plane is one tile.
+
+    Examples
+    --------
+    >>> features = (np.zeros((1, 128, 64, 64), np.float16),)
+    >>> Embedding(features, (512, 512), None, "cell").nbytes
+    1048576
+    """
+
+    features: tuple[NDArray[np.floating], ...]
+    image_shape: Shape
+    tiling: Tiling | None
+    model: str
+    overview: Embedding | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes, the overview included."""
+        own = sum(level.nbytes for level in self.features)
+        return own + (self.overview.nbytes if self.overview is not None else 0)
+
+    @property
+    def windows(self) -> tuple[Box, ...]:
+        """The half-open box of the plane that each tile was encoded from."""
+        return windows(self.tiling, self.image_shape)

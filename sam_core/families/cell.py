@@ -1,0 +1,159 @@
+"""The embedded model "cell": a pyramid of octaves, and a window of fixed size around each prompt."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from sam_core.contrast import stretch
+from sam_core.families.family import Answers, Proposal, View
+from sam_core.modeling.cell import MASK_STRIDE, PLANE_MULTIPLE, TOKEN_STRIDE, CellNetwork
+from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
+from sam_core.prompt import Prompt
+
+LEVELS = 3  # features of one octave: at strides 8, 4 and 2
+FILL = 0.7  # of its window an object may take: it was trained to see some surroundings
+CHUNK = 16  # prompts decoded together: their image tokens stay in the cache of one core
+
+
+class CellFamily:
+    """Feeds a `CellNetwork`.
+
+    Parameters
+    ----------
+    network
+        On its device, in its dtype.
+    min_proposal
+        Score in [0, 1] below which a proposal is not made.
+    """
+
+    proposes = True
+
+    def __init__(self, network: CellNetwork, *, min_proposal: float = 0.4) -> None:
+        self.network = network
+        self.min_proposal = min_proposal
+        self._window = network.config.window
+        parameter = next(network.parameters())
+        self._device, self._dtype = parameter.device, parameter.dtype
+
+    def prepare(self, rgb8: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Stretch the contrast of a plane (H, W, 3), as in training."""
+        return stretch(rgb8)
+
+    def views(self, shape: tuple[int, int]) -> list[View]:
+        """Return octaves: each half as fine as the one before, until the picture fits into one window."""
+        octaves = 1 + max(0, math.ceil(math.log2(max(shape) / self._window)))
+        return [
+            View(slice(LEVELS * i, LEVELS * (i + 1)), 2.0**i, FILL * self._window * 2.0**i) for i in range(octaves)
+        ]
+
+    def encode(self, rgb8: NDArray[np.uint8]) -> list[Tensor]:
+        """Encode a picture (H, W, 3) at each octave."""
+        pixels = torch.from_numpy(np.ascontiguousarray(rgb8)).to(self._device).permute(2, 0, 1).unsqueeze(0)
+        x = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+        levels: list[Tensor] = []
+        for octave, _ in enumerate(self.views((rgb8.shape[0], rgb8.shape[1]))):
+            x = F.avg_pool2d(x, 2, ceil_mode=True) if octave else x
+            levels += [level[0] for level in self.network.encoder(self._pad(x).to(self._dtype))]
+        return levels
+
+    def _pad(self, x: Tensor) -> Tensor:
+        height, width = (max(self._window, math.ceil(n / PLANE_MULTIPLE) * PLANE_MULTIPLE) for n in x.shape[2:])
+        return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
+
+    def decode(
+        self, levels: Sequence[Tensor], shape: tuple[int, int], prompts: Sequence[Prompt], candidates: Literal[1, 3],
+        min_score: float | None,
+    ) -> Iterator[Answers]:
+        """Answer prompts in pixels of an octave, each from a window around it."""
+        masks = slice(0, 1) if candidates == 1 else slice(1, None)
+        for start in range(0, len(prompts), CHUNK):
+            yield self._decode_chunk(levels, prompts[start : start + CHUNK], start, masks, min_score)
+
+    def _decode_chunk(
+        self, levels: Sequence[Tensor], prompts: Sequence[Prompt], first: int, masks: slice, min_score: float | None
+    ) -> Answers:
+        grid = levels[0].shape[1:]
+        corners = [self._window_corner(prompt, (grid[0], grid[1])) for prompt in prompts]
+        windows = [self._cut(level, corners, TOKEN_STRIDE >> i) for i, level in enumerate(levels)]
+        points, codes = self._code(prompts, corners)
+        tokens, image = self.network.attend(windows[0], points, codes, self._previous(prompts, corners))
+        decoder = self.network.mask_decoder
+        values = decoder.upscale(tokens, image, masks, windows[1:]).float().cpu().numpy()
+        scores = decoder.score(tokens)[:, masks].float().cpu().numpy()
+        origin = np.array(corners, float) * TOKEN_STRIDE
+        boxes = np.concatenate([origin, origin + self._window], axis=1)
+        index, candidate = np.nonzero(scores >= (-np.inf if min_score is None else min_score))
+        return Answers(index + first, values[index, candidate], boxes[index], scores[index, candidate])
+
+    def _window_corner(self, prompt: Prompt, grid: tuple[int, int]) -> tuple[int, int]:
+        """Return row and column of the first token of the window around a prompt."""
+        side = self._window // TOKEN_STRIDE
+        top, left, bottom, right = prompt.extent
+        middle = ((top + bottom) / 2, (left + right) / 2)
+        row, column = (
+            min(max(round(m / TOKEN_STRIDE - side / 2), 0), n - side) for m, n in zip(middle, grid, strict=True)
+        )
+        return row, column
+
+    def _cut(self, level: Tensor, corners: Sequence[tuple[int, int]], per_token: int) -> Tensor:
+        size = self._window // TOKEN_STRIDE * per_token
+        cuts = [level[:, y * per_token :, x * per_token :][:, :size, :size] for y, x in corners]
+        # One window serves all prompts in a picture that is not larger: nothing is copied then.
+        shared = cuts[:1] if len(set(corners)) == 1 else cuts
+        return torch.stack(shared).to(self._device, self._dtype)
+
+    def _code(self, prompts: Sequence[Prompt], corners: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Write prompts as coded points in their windows, filled up to the same number."""
+        count = 2 + max(len(p.points) for p in prompts)
+        points = np.zeros((len(prompts), count, 2), np.float32)
+        codes = np.full((len(prompts), count), NOT_A_POINT)
+        for i, (prompt, corner) in enumerate(zip(prompts, corners, strict=True)):
+            origin = np.array(corner) * TOKEN_STRIDE
+            if prompt.box is not None:
+                y0, x0, y1, x1 = prompt.box
+                points[i, :2] = np.array([[x0, y0], [x1 - 1, y1 - 1]]) - origin[::-1]
+                codes[i, :2] = TOP_LEFT, BOTTOM_RIGHT
+            used = slice(2, 2 + len(prompt.points))
+            points[i, used] = (prompt.points - origin)[:, ::-1]
+            codes[i, used] = np.where(prompt.positive, POSITIVE, NEGATIVE)
+        return torch.from_numpy(points).to(self._device), torch.from_numpy(codes).to(self._device)
+
+    def _previous(self, prompts: Sequence[Prompt], corners: Sequence[tuple[int, int]]) -> Tensor | None:
+        if all(p.previous is None for p in prompts):
+            return None
+        side = self._window // MASK_STRIDE
+        values = np.zeros((len(prompts), 1, side, side), np.float32)
+        for i, (prompt, corner) in enumerate(zip(prompts, corners, strict=True)):
+            if prompt.previous is not None:
+                y, x = (TOKEN_STRIDE * c for c in corner)
+                region = (float(y), float(x), float(y + self._window), float(x + self._window))
+                values[i, 0] = prompt.previous.resample(region, (side, side))
+        return torch.from_numpy(values).to(self._device)
+
+    def propose(self, levels: Sequence[Tensor], shape: tuple[int, int]) -> list[Proposal]:
+        """Take the peaks of centrality, each with the box that the distances at and around it agree on."""
+        tokens, fine4 = (level.unsqueeze(0).to(self._device, self._dtype) for level in levels[:2])
+        maps = self.network.proposal_head(tokens, fine4)[0].float()
+        foreground, central = maps[:2].sigmoid()
+        chance = foreground * central
+        smooth = F.avg_pool2d(chance[None, None], 3, stride=1, padding=1)[0, 0]
+        peaks = (smooth == F.max_pool2d(smooth[None], 5, stride=1, padding=2)[0]) & (chance > self.min_proposal)
+        ys, xs = (i.cpu().numpy() for i in torch.nonzero(peaks, as_tuple=True))
+        sides = maps[2:, torch.from_numpy(ys), torch.from_numpy(xs)].exp().cpu().numpy()
+        scores = chance[peaks].cpu().numpy()
+        found = []
+        for y, x, (top, left, bottom, right), score in zip(ys, xs, sides.T, scores, strict=True):
+            # The edge coordinate of a cell's middle; half-open boxes are in edge coordinates.
+            cy, cx = (y + 0.5) * MASK_STRIDE, (x + 0.5) * MASK_STRIDE
+            if cy < shape[0] and cx < shape[1]:
+                box = (max(cy - top, 0), max(cx - left, 0), min(cy + bottom, shape[0]), min(cx + right, shape[1]))
+                found.append(Proposal((cy - 0.5, cx - 0.5), box, float(score)))
+        return found

@@ -1,0 +1,290 @@
+"""`Sam`: the Segmenter we ship. numpy outside, torch inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from sam_core.embedding import Embedding
+from sam_core.errors import EmbeddingError
+from sam_core.families.family import Family
+from sam_core.families.load import load_family, save_family
+from sam_core.families.place import Place, places_for, places_of_overview, places_of_tile
+from sam_core.image import to_rgb8
+from sam_core.logits import Logits
+from sam_core.masks import Masks
+from sam_core.overlap import nms
+from sam_core.prompt import Prompt
+from sam_core.segment_all import SegmentAllOptions
+from sam_core.tiling import Tiling, owner, windows
+
+SAME_OBJECT = 0.6  # box IoU from which two proposals are taken for the same object
+
+Answer = tuple[Logits, float]
+Found = tuple[tuple[float, float], tuple[float, float, float, float], float]
+
+
+class Sam:
+    """A Segment Anything model: encodes a plane once and answers any number of prompts about it.
+
+    Make one with `Sam.from_pretrained`.
+
+    Parameters
+    ----------
+    family
+        The network and how to feed it.
+    fingerprint
+        Tells this model from all others; part of every embedding it makes.
+    segment_all_options
+        What suits this checkpoint when everything is to be segmented.
+
+    Examples
+    --------
+    >>> from sam_core import Prompt, Sam, samples, segment
+    >>> sam = Sam.from_pretrained("cell")
+    >>> picture = samples.cells(seed=1)
+    >>> embedding = sam.encode(picture.image)
+    >>> masks = segment(sam, embedding, Prompt.of([(64, 64)]))
+    """
+
+    def __init__(self, family: Family, fingerprint: str, segment_all_options: SegmentAllOptions) -> None:
+        self._family = family
+        self.fingerprint = fingerprint
+        self.segment_all_options = segment_all_options
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path = "cell",
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+    ) -> Sam:
+        """Load a model.
+
+        Parameters
+        ----------
+        source
+            Name of an embedded model ("cell"), a folder, a Hub repository id, or a checkpoint file.
+        revision
+            Branch, tag or commit of a Hub repository.
+        device
+            "cpu", "cuda", "mps", ..., or "auto" for the best there is.
+        dtype
+            What the network computes in; "auto" takes bfloat16 where the device is fast at it.
+
+        Raises
+        ------
+        CheckpointError
+            Nothing usable was found at `source`; the message says what was looked for.
+        """
+        family, fingerprint, options = load_family(source, revision=revision, device=device, dtype=dtype)
+        return cls(family, fingerprint, options)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` and `model.safetensors` into a folder that `from_pretrained` reads."""
+        save_family(self._family, Path(folder), self.segment_all_options)
+
+    @property
+    def device(self) -> str:
+        """Where the network computes."""
+        return str(next(self._family.network.parameters()).device)
+
+    @property
+    def dtype(self) -> str:
+        """What the network computes in, such as "bfloat16"."""
+        return str(next(self._family.network.parameters()).dtype).removeprefix("torch.")
+
+    # -- encode ------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def encode(self, image: NDArray[np.generic], *, tiling: Tiling | None = None) -> Embedding:
+        """Encode a plane once.
+
+        Parameters
+        ----------
+        image
+            (H, W) or (H, W, C), whatever `to_rgb8` takes.
+        tiling
+            How to cut a large plane; None encodes it whole. A tiled embedding also holds an overview of the plane.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read as a plane.
+        """
+        rgb8 = self._family.prepare(to_rgb8(image))
+        shape = (rgb8.shape[0], rgb8.shape[1])
+        tiles = windows(tiling, shape)
+        features = self._encode_tiles(rgb8, tiles)
+        overview = None
+        if len(tiles) > 1:
+            y0, x0, y1, x1 = tiles[0]
+            overview = self._overview(rgb8, (y1 - y0, x1 - x0))
+        return Embedding(features, shape, tiling if len(tiles) > 1 else None, self.fingerprint, overview)
+
+    def _encode_tiles(
+        self, rgb8: NDArray[np.uint8], tiles: Sequence[tuple[int, int, int, int]]
+    ) -> tuple[NDArray[np.floating], ...]:
+        kind = np.float32 if self.dtype == "float32" else np.float16
+        features: list[NDArray[np.floating]] = []
+        for i, (y0, x0, y1, x1) in enumerate(tiles):
+            levels = self._family.encode(rgb8[y0:y1, x0:x1])
+            features = features or [np.empty((len(tiles), *level.shape), kind) for level in levels]
+            for array, level in zip(features, levels, strict=True):
+                array[i] = level.float().cpu().numpy()
+        return tuple(features)
+
+    def _overview(self, rgb8: NDArray[np.uint8], limit: tuple[int, int]) -> Embedding:
+        height, width = rgb8.shape[:2]
+        factor = max(height / limit[0], width / limit[1])
+        size = (max(1, round(height / factor)), max(1, round(width / factor)))
+        small = np.asarray(Image.fromarray(rgb8).resize(size[::-1], Image.Resampling.BOX))
+        return Embedding(self._encode_tiles(small, [(0, 0, *size)]), size, None, self.fingerprint)
+
+    # -- decode ------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        *,
+        candidates: Literal[1, 3] = 1,
+        min_score: float | None = None,
+        min_stability: float | None = None,
+    ) -> Masks:
+        """Answer prompts about an encoded plane.
+
+        Parameters
+        ----------
+        embedding
+            What this model's `encode` returned.
+        prompts
+            One per object.
+        candidates
+            1 for one mask a prompt; 3 for three, for a prompt that may mean a part, an object or a group.
+        min_score, min_stability
+            Leave out answers below these before they are drawn at full resolution.
+
+        Returns
+        -------
+        Masks
+            In the order of the prompts; `prompt` says which mask answers which.
+
+        Raises
+        ------
+        PromptError
+            A prompt lies outside the plane or its previous mask is of another shape.
+        EmbeddingError
+            Another model made the embedding.
+        """
+        if embedding.model != self.fingerprint:
+            msg = (
+                f"got an embedding made by model {embedding.model!r}, expected one of {self.fingerprint!r}; "
+                "encode the image again with this model"
+            )
+            raise EmbeddingError(msg)
+        for prompt in prompts:
+            prompt.check(embedding.image_shape)
+        answers = self._answer(embedding, prompts, candidates, min_score)
+        kept = [
+            (i, logits, score)
+            for i, found in enumerate(answers)
+            for logits, score in found
+            if min_stability is None or logits.stability() >= min_stability
+        ]
+        index, logits, scores = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
+        return Masks.from_logits(embedding.image_shape, logits, scores, index)
+
+    def _answer(
+        self, embedding: Embedding, prompts: Sequence[Prompt], candidates: Literal[1, 3], min_score: float | None
+    ) -> list[list[Answer]]:
+        """Ask for each prompt the finest place that holds it; climb to coarser ones while the answer is cut off."""
+        found: list[list[Answer]] = [[] for _ in prompts]
+        pending = {i: places_for(embedding, prompt, self._family) for i, prompt in enumerate(prompts)}
+        while pending:
+            climbing: dict[int, list[Place]] = {}
+            for indices in _together(pending):
+                place = pending[indices[0]][0]
+                asked = self._ask(embedding, place, [prompts[i] for i in indices], candidates, min_score)
+                for i, answers in zip(indices, asked, strict=True):
+                    found[i] = answers
+                    if len(pending[i]) > 1 and answers and _is_cut(max(answers, key=itemgetter(1))[0]):
+                        climbing[i] = pending[i][1:]
+            pending = climbing
+        return found
+
+    def _ask(
+        self,
+        embedding: Embedding,
+        place: Place,
+        prompts: Sequence[Prompt],
+        candidates: Literal[1, 3],
+        min_score: float | None,
+    ) -> list[list[Answer]]:
+        found: list[list[Answer]] = [[] for _ in prompts]
+        placed = [place.frame.prompt_into(prompt) for prompt in prompts]
+        for part in self._family.decode(place.levels(), place.frame.shape, placed, candidates, min_score):
+            for i, values, box, score in zip(part.prompt, part.values, part.boxes, part.scores, strict=True):
+                logits = place.frame.logits_out(values, tuple(box), embedding.image_shape)
+                found[i].append((logits, float(score)))
+        return found
+
+    # -- propose -----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def propose(self, embedding: Embedding) -> list[Prompt] | None:
+        """Say where the objects probably are: a prompt with a click and a box for each, most certain first.
+
+        A model without a proposal head (the SAM family) returns None.
+        """
+        if not self._family.proposes:
+            return None
+        tiles = range(len(windows(embedding.tiling, embedding.image_shape)))
+        pyramids = [list(places_of_tile(embedding, tile, self._family)) for tile in tiles]
+        found: list[Found] = []
+        for pyramid in pyramids:
+            found += self._propose(embedding, pyramid, 0.0)
+        found += self._propose(embedding, list(places_of_overview(embedding, self._family)), pyramids[0][-1].reach)
+        keep = nms(np.array([f[1] for f in found]).reshape(-1, 4), np.array([f[2] for f in found]), SAME_OBJECT)
+        return [Prompt.of([found[i][0]], box=found[i][1]) for i in keep]
+
+    def _propose(self, embedding: Embedding, pyramid: Sequence[Place], finer: float) -> list[Found]:
+        """Collect what each view proposes of the sizes that it is for; `finer` is the reach of the view before."""
+        found: list[Found] = []
+        for i, place in enumerate(pyramid):
+            for proposal in self._family.propose(place.levels(), place.frame.shape):
+                ((y, x),) = place.frame.points_out(np.array([proposal.point]))
+                point, box = (float(y), float(x)), place.frame.box_out(proposal.box)
+                size = max(box[2] - box[0], box[3] - box[1])
+                mine = place.tile < 0 or owner(embedding.tiling, point, embedding.image_shape) == place.tile
+                if mine and finer / 2 <= size and (size <= place.reach or i == len(pyramid) - 1):
+                    found.append((point, box, proposal.score))
+            finer = place.reach
+        return found
+
+
+def _together(pending: Mapping[int, Sequence[Place]]) -> Iterable[list[int]]:
+    """Group prompts that are to be asked at the same place."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for i, places in pending.items():
+        groups.setdefault(places[0].key, []).append(i)
+    return groups.values()
+
+
+def _is_cut(logits: Logits) -> bool:
+    """Tell whether the mask runs into a border of what was looked at that is not the border of the plane."""
+    y0, x0, y1, x1 = logits.box
+    inside = (y0 > 0.5, x0 > 0.5, y1 < logits.shape[0] - 0.5, x1 < logits.shape[1] - 0.5)
+    values = logits.values
+    borders = (values[0], values[:, 0], values[-1], values[:, -1])
+    return any(cut and bool((border > 0).any()) for cut, border in zip(inside, borders, strict=True))

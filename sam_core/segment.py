@@ -1,0 +1,46 @@
+"""One prompt, one mask."""
+
+from __future__ import annotations
+
+from sam_core.embedding import Embedding
+from sam_core.masks import Masks
+from sam_core.prompt import Prompt
+from sam_core.types import Segmenter
+
+
+def segment(model: Segmenter, embedding: Embedding, prompt: Prompt) -> Masks:
+    """Answer one prompt with the one mask that is most probably meant.
+
+    A lone click is ambiguous, so the best of three candidates is taken; any other prompt is asked for one mask.
+
+    Parameters
+    ----------
+    model
+        The model that made the embedding.
+    embedding
+        An encoded plane.
+    prompt
+        What is wanted.
+
+    Returns
+    -------
+    Masks
+        One mask, or none where the model sees nothing.
+
+    Raises
+    ------
+    PromptError
+        The prompt does not fit the plane.
+    EmbeddingError
+        Another model made the embedding.
+
+    Examples
+    --------
+    >>> from sam_core import Prompt, Sam, samples, segment
+    >>> sam = Sam.from_pretrained("cell")
+    >>> picture = samples.cells(seed=1)
+    >>> len(segment(sam, sam.encode(picture.image), Prompt.of([(64, 64)]))) <= 1
+    True
+    """
+    masks = model.decode(embedding, [prompt], candidates=3 if prompt.is_lone_click else 1).best()
+    return masks[masks.areas > 0]
