@@ -31,11 +31,13 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/.core: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
+	@echo "installing into .venv, which takes some minutes the first time"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e .
 	@touch $@
 
 .venv/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	@echo "installing into .venv, which takes some minutes the first time"
+	$(BIN)/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[dev]'
 	@touch $@ .venv/.core
 
 venv: .venv/.dev
