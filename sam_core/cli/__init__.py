@@ -18,9 +18,7 @@ from sam_core.cli.screen import guarded, warn
 from sam_core.cli.segment import segment
 from sam_core.cli.train import train
 
-EPILOG = (
-    "Exit status: 0 done, 1 some files failed, 2 bad usage or input, 130 interrupted. Coordinates are y,x."
-)
+EPILOG = "Exit status: 0 done, 1 some files failed, 2 bad usage or input, 130 interrupted. Coordinates are y,x."
 
 app = typer.Typer(
     name="sam-core",
@@ -42,9 +40,7 @@ def add_plugins(to: typer.Typer) -> None:
         try:
             _add_plugin(to, entry)
         except Exception as error:  # whatever a plugin does wrong
-            warn(
-                f"the command {entry.name!r} of {entry.value!r} is left out: {type(error).__name__}: {error}"
-            )
+            warn(f"the command {entry.name!r} of {entry.value!r} is left out: {type(error).__name__}: {error}")
 
 
 def _add_plugin(to: typer.Typer, entry: EntryPoint) -> None:

@@ -27,9 +27,7 @@ def prune(
     keep: Annotated[
         str, typer.Option(help="How much to keep, such as 500M, 2G or 0; what was used last stays.")
     ] = "2G",
-    folder: Annotated[
-        Path | None, typer.Option(help="Where; the folder of `sam-core info` if left out.")
-    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where; the folder of `sam-core info` if left out.")] = None,
     as_json: Json = False,
 ) -> None:
     """Remove encoded planes, those that were not used for longest first."""

@@ -20,16 +20,12 @@ AUTOMATIC_TILING = 2048  # pixels; a plane with a longer side is cut into tiles 
 
 Model = Annotated[
     str,
-    typer.Option(
-        "--model", "-m", help="Name of an embedded model, folder, checkpoint file or Hub repository."
-    ),
+    typer.Option("--model", "-m", help="Name of an embedded model, folder, checkpoint file or Hub repository."),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repository.")]
 Device = Annotated[str, typer.Option(help='"cpu", "cuda", "mps", ..., or "auto" for the best there is.')]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for machines.")]
-Channel = Annotated[
-    int | None, typer.Option(help="Which channel to look at, counted from 0; all of them if left out.")
-]
+Channel = Annotated[int | None, typer.Option(help="Which channel to look at, counted from 0; all of them if left out.")]
 
 
 def load_model(source: str, *, revision: str | None = None, device: str = "auto") -> Segmenter:
@@ -58,9 +54,7 @@ def numbers(text: str, count: int, option: str) -> tuple[float, ...]:
         values = ()
     if len(values) != count:
         names = "Y,X" if count == 2 else "Y0,X0,Y1,X1"
-        msg = (
-            f"got {text!r}, expected {names}: {count} numbers in pixels with commas between them and no space"
-        )
+        msg = f"got {text!r}, expected {names}: {count} numbers in pixels with commas between them and no space"
         raise typer.BadParameter(msg, param_hint=option)
     return values
 

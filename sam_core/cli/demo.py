@@ -51,7 +51,8 @@ def write_stack(path: Path) -> Path:
 
     from sam_core import samples
 
-    tifffile.imwrite(path, samples.z_stack(seed=0).image, metadata={"axes": "ZYX"})
+    planes = samples.z_stack(seed=0).image
+    tifffile.imwrite(path, planes, photometric="minisblack", metadata={"axes": "ZYX"})
     return path
 
 

@@ -24,9 +24,7 @@ PACKAGES = (
 )
 
 
-def info(
-    model: Model = "cell", revision: Revision = None, device: Device = "auto", as_json: Json = False
-) -> None:
+def info(model: Model = "cell", revision: Revision = None, device: Device = "auto", as_json: Json = False) -> None:
     """Show the device, threads, model, cache and versions."""
     import torch
 

@@ -34,9 +34,7 @@ def segment(
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of them.", show_default=False)],
     point: Annotated[
         list[str] | None,
-        typer.Option(
-            "--point", "-p", metavar="Y,X", help="A click on an object. Each is an object of its own."
-        ),
+        typer.Option("--point", "-p", metavar="Y,X", help="A click on an object. Each is an object of its own."),
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -44,13 +42,9 @@ def segment(
     ] = None,
     box: Annotated[
         list[str] | None,
-        typer.Option(
-            "--box", "-b", metavar="Y0,X0,Y1,X1", help="Rows Y0 to Y1 - 1 and columns X0 to X1 - 1."
-        ),
+        typer.Option("--box", "-b", metavar="Y0,X0,Y1,X1", help="Rows Y0 to Y1 - 1 and columns X0 to X1 - 1."),
     ] = None,
-    one: Annotated[
-        bool, typer.Option("--one", help="All clicks, and the box, are about one object.")
-    ] = False,
+    one: Annotated[bool, typer.Option("--one", help="All clicks, and the box, are about one object.")] = False,
     everything: Annotated[
         bool, typer.Option("--everything", help="Segment everything; so it is without clicks and boxes.")
     ] = False,
@@ -73,9 +67,7 @@ def segment(
     format: Annotated[
         list[Format] | None, typer.Option("--format", "-f", help="What to write; may be given several times.")
     ] = None,
-    overlay: Annotated[
-        bool, typer.Option("--overlay", help="Write a picture of the objects as well.")
-    ] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Write a picture of the objects as well.")] = False,
     cache: Annotated[
         bool | None,
         typer.Option(
@@ -99,11 +91,11 @@ def segment(
     with Screen(as_json) as screen:
         names = output_names(files)
         failed = sum(
-            not job.run(*pair, screen)
-            for pair in screen.follow(list(zip(files, names, strict=True)), "files")
+            not job.run(*pair, screen) for pair in screen.follow(list(zip(files, names, strict=True)), "files")
         )
     if failed:
-        complain(f"{failed} of {len(files)} files failed")
+        if len(files) > 1:
+            complain(f"{failed} of {len(files)} files failed")
         raise typer.Exit(BAD_INPUT if failed == len(files) else SOME_FAILED)
 
 

@@ -13,15 +13,11 @@ from sam_core.cli.screen import BAD_INPUT, Screen, complain, warn
 
 
 def train(
-    config: Annotated[
-        Path, typer.Argument(help="TOML file that says what to train on, and how.", show_default=False)
-    ],
-    data: Annotated[
-        Path, typer.Option(help="Folder of the labelled sets that the configuration names.")
-    ] = Path("data"),
-    run: Annotated[Path, typer.Option(help="Folder for checkpoint, log, curve and model.")] = Path(
-        "runs/cell"
+    config: Annotated[Path, typer.Argument(help="TOML file that says what to train on, and how.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Folder of the labelled sets that the configuration names.")] = Path(
+        "data"
     ),
+    run: Annotated[Path, typer.Option(help="Folder for checkpoint, log, curve and model.")] = Path("runs/cell"),
     device: Annotated[str, typer.Option(help='"cpu", "cuda", ...')] = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -37,9 +33,7 @@ def train(
         complain(str(error))
         raise typer.Exit(BAD_INPUT) from None
     run.mkdir(parents=True, exist_ok=True)
-    sampler = CropSampler(
-        {name: read_examples(data / name) for name in options.sets}, options.sets, options.crops
-    )
+    sampler = CropSampler({name: read_examples(data / name) for name in options.sets}, options.sets, options.crops)
     with Screen(as_json) as screen:
         records = steps_of(options, sampler, run, device)
         for record in screen.follow(records, "training", options.steps // options.log_every):

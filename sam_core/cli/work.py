@@ -109,9 +109,7 @@ class Found:
         return len(np.unique(self.labels[self.labels > 0]))
 
 
-def find_everything(
-    encode: Encoder, planes: Sequence[Plane], follow: Follow, *, min_iou: float = 0.5
-) -> Found:
+def find_everything(encode: Encoder, planes: Sequence[Plane], follow: Follow, *, min_iou: float = 0.5) -> Found:
     """Segment everything in every plane; what overlaps by `min_iou` in neighbouring planes is one object."""
     steps = follow(planes, "planes") if len(planes) > 1 else planes
     masks = [_everything(encode, plane, follow) for plane in steps]
