@@ -82,7 +82,7 @@ class CellFamily:
     ) -> Answers:
         grid = levels[0].shape[1:]
         corners = [self._window_corner(prompt, (grid[0], grid[1])) for prompt in prompts]
-        windows = [self._cut(level, corners, TOKEN_STRIDE >> i) for i, level in enumerate(levels)]
+        windows = [self._cut(level, corners, 1 << i) for i, level in enumerate(levels)]
         points, codes = self._code(prompts, corners)
         tokens, image = self.network.attend(windows[0], points, codes, self._previous(prompts, corners))
         decoder = self.network.mask_decoder
