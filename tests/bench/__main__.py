@@ -1,0 +1,53 @@
+"""Run the benchmarks and print one table: `python -m tests.bench [cell] [vit] [process]`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.bench.measure import Row
+
+
+def _cell() -> Iterator[Row]:
+    from tests.bench.cell_speed import rows
+
+    return rows()
+
+
+def _vit() -> Iterator[Row]:
+    from tests.bench.vit_speed import rows
+
+    return rows()
+
+
+def _process() -> Iterator[Row]:
+    from tests.bench.process import rows
+
+    return rows()
+
+
+SUITES: dict[str, Callable[[], Iterator[Row]]] = {"cell": _cell, "vit": _vit, "process": _process}
+
+
+def main(arguments: list[str]) -> None:
+    """Measure the suites that are named, or all."""
+    as_json = "--json" in arguments
+    names = [a for a in arguments if not a.startswith("-")] or list(SUITES)
+    found = [row for name in names for row in SUITES[name]()]
+    if as_json:
+        print(json.dumps([{"what": r.what, "value": r.value, "bar": r.bar, "reached": r.reached} for r in found]))  # noqa: T201
+        return
+    table = Table("what", "measured", "must reach", "", "behind it", title="sam-core benchmarks")
+    for row in found:
+        sign = "≥" if row.at_least else "≤"
+        verdict = "[green]reached[/]" if row.reached else "[red]missed[/]"
+        table.add_row(row.what, f"{row.value:.3g} {row.unit}", f"{sign} {row.bar:g} {row.unit}", verdict, row.note)
+    Console(width=150).print(table)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
