@@ -14,8 +14,9 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from sam_core import cli
+from sam_core import cli, samples, to_rgb8
 from sam_core.cli import common
+from sam_core.cli.train import draw_curve
 from tests.fake import FakeSegmenter
 
 Run = Callable[..., Result]
@@ -263,3 +264,46 @@ def test_a_plugin_adds_its_command_and_a_broken_one_only_a_warning(
 def _hello() -> None:
     """Say hello."""
     typer.echo("hello")
+
+
+@pytest.mark.slow
+def test_training_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
+    _labelled_set(tmp_path / "data" / "made_up")
+    for steps in (1, 2):
+        (tmp_path / "run.toml").write_text(
+            f"steps = {steps}\nbatch = 1\nlog_every = 1\nsave_every = 1\n[sets]\nmade_up = 1.0\n"
+        )
+        result = run("train", "run.toml", "--data", "data", "--run", "run")
+        assert result.exit_code == 0, result.output
+        assert f"step {steps}/{steps}" in result.stdout
+    logged = [json.loads(line)["step"] for line in Path("run/log.jsonl").read_text().splitlines()]
+    assert logged == [1, 2]
+
+
+def test_the_curve_is_drawn_from_the_log(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra `train`")
+    log = tmp_path / "log.jsonl"
+    log.write_text("".join(json.dumps({"step": s, "answers": 1 / s}) + "\n" for s in range(1, 9)))
+    draw_curve(log, tmp_path / "curve.png")
+    with Image.open(tmp_path / "curve.png") as curve:
+        assert curve.size[0] > 400
+
+
+def test_a_configuration_with_an_unknown_field_is_bad_input(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text("steps = 1\nspeed = 9\n[sets]\nmade_up = 1.0\n")
+    result = run("train", "run.toml")
+    assert result.exit_code == 2
+    assert "speed" in result.stderr
+    assert run("train", "missing.toml").exit_code == 2
+
+
+def _labelled_set(folder: Path) -> None:
+    items = []
+    for name in ("images", "labels"):
+        (folder / name).mkdir(parents=True)
+    for seed in range(2):
+        sample = samples.cells((96, 96), count=6, seed=seed)
+        Image.fromarray(to_rgb8(sample.image)).save(folder / "images" / f"{seed}.png")
+        Image.fromarray(sample.labels.astype(np.uint16)).save(folder / "labels" / f"{seed}.png")
+        items += [{"name": str(seed), "split": split, "modality": "made up"} for split in ("train", "test")]
+    (folder / "items.json").write_text(json.dumps(items))
