@@ -1,0 +1,183 @@
+"""Training: its parts against what they promise, and a small run that stops and goes on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sam_core import samples
+from sam_core.modeling.cell import CellConfig, sketch_prompts
+from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
+from sam_core.training.clicks import correction, first_prompts
+from sam_core.training.config import TrainConfig, read_config
+from sam_core.training.crops import CropOptions, CropSampler, Example, draw_crop
+from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
+from sam_core.training.loop import train
+from sam_core.training.targets import proposal_targets
+
+TINY = CellConfig(
+    widths=(8, 8, 16), depths=(1, 1, 1), stem=8, width=32, fine=(8, 8), num_heads=2, mlp_width=32, proposal_width=8, window=64
+)
+CROPS = CropOptions(size=64, objects=3, diameters=(9, 40))
+
+
+def example(seed: int = 0) -> Example:
+    sample = samples.cells((96, 120), count=12, diameter=18, seed=seed)
+    rgb8 = np.repeat((sample.image / sample.image.max() * 255).astype(np.uint8)[..., None], 3, axis=2)
+    return Example(rgb8, sample.labels, "synthetic")
+
+
+def config(steps: int) -> TrainConfig:
+    return TrainConfig(
+        sets={"a": 1.0}, steps=steps, batch=2, warmup=2, cooldown=2, save_every=2, log_every=2, model=TINY, crops=CROPS
+    )
+
+
+def sampler() -> CropSampler:
+    return CropSampler({"a": [example(0), example(1)]}, {"a": 1.0}, CROPS)
+
+
+class TestCrops:
+    def test_the_same_seed_draws_the_same_crops(self) -> None:
+        for first, second, _ in zip(sampler().crops(3), sampler().crops(3), range(4), strict=False):
+            np.testing.assert_array_equal(first.pixels, second.pixels)
+            np.testing.assert_array_equal(first.points, second.points)
+
+    def test_first_clicks_and_boxes_belong_to_their_objects(self) -> None:
+        for crop, _ in zip(sampler().crops(5), range(10), strict=False):
+            for index, (y, x), (y0, x0, y1, x1) in zip(crop.ids, crop.points.astype(int), crop.boxes.astype(int), strict=True):
+                assert crop.labels[y, x] == index
+                rows, columns = np.nonzero(crop.labels == index)
+                assert (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1) == (y0, x0, y1, x1)
+
+    def test_a_plane_without_objects_gives_no_crop(self) -> None:
+        empty = Example(np.zeros((80, 80, 3), np.uint8), np.zeros((80, 80), np.int32), "")
+        assert draw_crop(empty, CROPS, np.random.default_rng(0)) is None
+
+    def test_a_plane_smaller_than_a_crop_is_padded(self) -> None:
+        labels = np.zeros((20, 24), np.int32)
+        labels[4:16, 4:18] = 1
+        small = Example(np.full((20, 24, 3), 200, np.uint8), labels, "")
+        crop = draw_crop(small, CropOptions(size=64, objects=1, zoom=(1.0, 1.0)), np.random.default_rng(0))
+        assert crop is not None
+        assert crop.pixels.shape == (64, 64, 3)
+        assert (crop.labels == 1).sum() == 12 * 14
+
+
+def test_proposal_targets_of_a_rectangle() -> None:
+    labels = np.zeros((32, 32), np.int32)
+    labels[8:20, 4:28] = 1
+    maps = proposal_targets(labels)
+    assert maps.shape == (6, 16, 16)
+    assert maps[0].sum() == 6 * 12
+    assert maps[1].max() == 1
+    assert maps[1][maps[0] == 0].max() == 0
+    # The first cell inside: its middle is one pixel from the top and left edges of the box.
+    np.testing.assert_allclose(np.exp(maps[2:, 4, 2]), [1, 1, 11, 23], rtol=1e-5)
+
+
+class TestLosses:
+    def test_right_answers_cost_nothing_and_wrong_ones_do(self) -> None:
+        target = torch.zeros(1, 8, 8)
+        target[:, 2:6, 2:6] = 1
+        sure = 40 * (target - 0.5)
+        for loss in (focal_loss, dice_loss):
+            assert float(loss(sure, target)) == pytest.approx(0, abs=1e-3)
+            assert float(loss(-sure, target)) > 0.5
+
+    def test_iou(self) -> None:
+        target = torch.zeros(1, 4, 4)
+        target[:, :2] = 1
+        logits = torch.full((1, 4, 4), -1.0)
+        logits[:, :1] = 1
+        assert float(true_iou(logits, target)) == 0.5
+
+    def test_a_lone_click_pays_for_its_best_candidate_only(self) -> None:
+        target = torch.zeros(1, 8, 8)
+        target[:, 2:6, 2:6] = 1
+        right, wrong = 40 * (target - 0.5), -40 * (target - 0.5)
+        logits = torch.stack([right, wrong, right, wrong], dim=1)
+        scores = torch.tensor([[1.0, 0.0, 1.0, 0.0]])
+        weights = LossWeights(second=0.0)
+        lone = answer_loss(logits, scores, target, torch.tensor([True]), weights)
+        assert float(lone) == pytest.approx(0, abs=1e-2)
+
+
+class TestClicks:
+    def test_first_prompts_are_coded_as_the_encoder_takes_them(self) -> None:
+        clicks, boxes = torch.tensor([[10.0, 20.0]]).repeat(200, 1), torch.tensor([[4.0, 8.0, 24.0, 40.0]]).repeat(200, 1)
+        prompts = first_prompts(clicks, boxes, torch.Generator().manual_seed(0))
+        assert prompts.points.shape == (200, 3, 2)
+        with_box = (prompts.codes[:, 0] == TOP_LEFT) & (prompts.codes[:, 1] == BOTTOM_RIGHT)
+        assert torch.equal(prompts.lone, ~with_box)
+        assert 0.3 < float(with_box.float().mean()) < 0.7
+        assert (prompts.points[:, 2] == torch.tensor([20.0, 10.0])).all()
+        assert (prompts.codes[~with_box, 2] == POSITIVE).all()
+        assert float((prompts.points[with_box, 0] - torch.tensor([8.0, 4.0])).abs().max()) <= 3.3
+
+    @pytest.mark.parametrize(("missing", "positive"), [(True, True), (False, False)])
+    def test_corrections_fall_on_errors(self, missing: bool, positive: bool) -> None:
+        truth = torch.zeros(1, 32, 32)
+        truth[:, 4:20, 4:20] = 1
+        answer = torch.full((1, 32, 32), -5.0)
+        answer[:, 4:20, 4 : 12 if missing else 28] = 5
+        xy, sign = correction(answer, truth, torch.Generator().manual_seed(1))
+        assert bool(sign) is positive
+        assert 12 <= int(xy[0, 0]) < 20 if missing else 20 <= int(xy[0, 0]) < 28
+
+
+class TestSketch:
+    def test_clicks_are_spots_and_boxes_pale_squares(self) -> None:
+        points = torch.tensor([[[8.0, 8.0], [40.0, 24.0], [20.0, 12.0]], [[0.0, 0.0], [0.0, 0.0], [50.0, 50.0]]])
+        codes = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT, POSITIVE], [NOT_A_POINT, NOT_A_POINT, NEGATIVE]])
+        boxed, clicked = sketch_prompts(points, codes, None, 64)[:, 0]
+        assert boxed.shape == (32, 32)
+        assert float(boxed[6, 6]) == pytest.approx(1, abs=0.7)
+        assert float(boxed[30, 30]) == -1
+        assert float(boxed[6, 10]) > 2
+        assert float(clicked[25, 25]) < -2
+        assert float(clicked[2, 2]) == pytest.approx(0, abs=1e-3)
+
+    def test_a_previous_mask_stands_in_for_the_box(self) -> None:
+        points = torch.tensor([[[8.0, 8.0], [40.0, 24.0]]])
+        codes = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]])
+        previous = torch.full((1, 1, 32, 32), 100.0)
+        assert (sketch_prompts(points, codes, previous, 64) == 2).all()
+
+
+class TestLoop:
+    def test_a_run_that_stopped_goes_on(self, tmp_path: Path) -> None:
+        first = list(train(config(4), sampler(), tmp_path))
+        assert [r["step"] for r in first] == [2, 4]
+        more = list(train(config(6), sampler(), tmp_path))
+        assert [r["step"] for r in more] == [6]
+        assert all(math.isfinite(v) for r in first + more for v in (r["answers"], r["proposals"]))
+        assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+        assert not list(tmp_path.glob("*.part"))
+
+    def test_it_learns(self, tmp_path: Path) -> None:
+        options = TrainConfig(
+            sets={"a": 1.0}, steps=60, batch=2, learning_rate=3e-3, warmup=5, cooldown=10, save_every=60, log_every=20,
+            model=TINY, crops=CROPS,
+        )  # fmt: skip
+        records = list(train(options, sampler(), tmp_path))
+        assert records[-1]["proposals"] < 0.8 * records[0]["proposals"]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("steps = 10", "sets"),
+        ("steps = 10\nspeed = 3\n[sets]\na = 1", "speed"),
+        ("steps = 10\n[sets]\na = 1\n[model]\nwidht = 3", "widht"),
+    ],
+)
+def test_a_wrong_config_is_named(tmp_path: Path, text: str, complaint: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=complaint):
+        read_config(path)
