@@ -14,7 +14,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from sam_core import cli, samples, to_rgb8
+from sam_core import CheckpointError, cli, samples, to_rgb8
 from sam_core.cli import common
 from sam_core.cli.train import draw_curve
 from tests.fake import FakeSegmenter
@@ -235,6 +235,16 @@ def test_info_names_model_cache_and_versions(run: Run, tmp_path: Path) -> None:
     assert facts["versions"]["numpy"] == np.__version__
     assert facts["fingerprint"] == FakeSegmenter().fingerprint
     assert "threads" in run("info").stdout
+
+
+def test_info_tells_of_a_model_that_cannot_be_loaded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, **_: object) -> None:
+        raise CheckpointError(f"nothing at {source}")  # noqa: EM102
+
+    monkeypatch.setattr(common, "load_model", refuse)
+    result = run("info", "--model", "lost", "--json")
+    assert result.exit_code == 2
+    assert _lines(result)[0]["problem"] == "nothing at lost"
 
 
 def test_the_cache_is_filled_by_clicks_and_pruned(run: Run, tmp_path: Path) -> None:

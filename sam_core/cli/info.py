@@ -6,10 +6,13 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+import typer
+
 from sam_core.cli import common
 from sam_core.cli.cache import bytes_in, readable
 from sam_core.cli.common import Device, Json, Model, Revision, cache_folder
-from sam_core.cli.screen import Screen
+from sam_core.cli.screen import BAD_INPUT, Screen
+from sam_core.errors import SamError
 
 PACKAGES = (
     "sam-core",
@@ -29,13 +32,9 @@ def info(model: Model = "cell", revision: Revision = None, device: Device = "aut
     import torch
 
     root = cache_folder()
-    segmenter = common.load_model(model, revision=revision, device=device)
     facts: dict[str, Any] = {
-        "device": str(getattr(segmenter, "device", "unknown")),
-        "dtype": str(getattr(segmenter, "dtype", "unknown")),
+        **_model(model, revision, device),
         "threads": torch.get_num_threads(),
-        "model": model,
-        "fingerprint": segmenter.fingerprint,
         "cache": str(root),
         "cache_bytes": bytes_in(root),
         "python": platform.python_version(),
@@ -45,11 +44,22 @@ def info(model: Model = "cell", revision: Revision = None, device: Device = "aut
     screen = Screen(as_json)
     if as_json:
         screen.result(facts, "")
-        return
-    shown = {key: value for key, value in facts.items() if key not in ("versions", "cache_bytes")}
-    shown["cache"] = f"{root} ({readable(facts['cache_bytes'])})"
-    rows = [(key, str(value)) for key, value in {**shown, **facts["versions"]}.items()]
-    screen.table(["what", "value"], rows)
+    else:
+        shown = {key: value for key, value in facts.items() if key not in ("versions", "cache_bytes")}
+        shown["cache"] = f"{root} ({readable(facts['cache_bytes'])})"
+        screen.table(["what", "value"], [(key, str(value)) for key, value in {**shown, **facts["versions"]}.items()])
+    if "problem" in facts:
+        raise typer.Exit(BAD_INPUT)
+
+
+def _model(source: str, revision: str | None, device: str) -> dict[str, Any]:
+    """Load the model and describe it; a model that cannot be loaded is a fact like any other."""
+    try:
+        model = common.load_model(source, revision=revision, device=device)
+    except SamError as error:
+        return {"model": source, "problem": str(error)}
+    facts = {name: str(getattr(model, name, "unknown")) for name in ("device", "dtype")}
+    return {"model": source, "fingerprint": model.fingerprint, **facts}
 
 
 def _version(package: str) -> str | None:
