@@ -147,7 +147,7 @@ class Sam:
         height, width = rgb8.shape[:2]
         factor = max(height / limit[0], width / limit[1])
         size = (max(1, round(height / factor)), max(1, round(width / factor)))
-        small = np.asarray(Image.fromarray(rgb8).resize(size[::-1], Image.Resampling.BOX))
+        small = np.array(Image.fromarray(rgb8).resize(size[::-1], Image.Resampling.BOX))
         return Embedding(self._encode_tiles(small, [(0, 0, *size)]), size, None, self.fingerprint)
 
     # -- decode ------------------------------------------------------------------------------------------------------
@@ -200,7 +200,8 @@ class Sam:
             (i, logits, score)
             for i, found in enumerate(answers)
             for logits, score in found
-            if min_stability is None or logits.stability() >= min_stability
+            if (min_score is None or score >= min_score)
+            and (min_stability is None or logits.stability() >= min_stability)
         ]
         index, logits, scores = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
         return Masks.from_logits(embedding.image_shape, logits, scores, index)
@@ -215,7 +216,9 @@ class Sam:
             climbing: dict[int, list[Place]] = {}
             for indices in _together(pending):
                 place = pending[indices[0]][0]
-                asked = self._ask(embedding, place, [prompts[i] for i in indices], candidates, min_score)
+                # A poor answer may be poor because it is cut off, so it is left out only where there is no way up.
+                least = min_score if all(len(pending[i]) == 1 for i in indices) else None
+                asked = self._ask(embedding, place, [prompts[i] for i in indices], candidates, least)
                 for i, answers in zip(indices, asked, strict=True):
                     found[i] = answers
                     if len(pending[i]) > 1 and answers and _is_cut(max(answers, key=itemgetter(1))[0]):

@@ -74,11 +74,16 @@ class CellFamily:
     ) -> Iterator[Answers]:
         """Answer prompts in pixels of an octave, each from a window around it."""
         masks = slice(0, 1) if candidates == 1 else slice(1, None)
-        for start in range(0, len(prompts), CHUNK):
-            yield self._decode_chunk(levels, prompts[start : start + CHUNK], start, masks, min_score)
+        for chunk in _alike(prompts):
+            yield self._decode_chunk(levels, [prompts[i] for i in chunk], np.array(chunk), masks, min_score)
 
     def _decode_chunk(
-        self, levels: Sequence[Tensor], prompts: Sequence[Prompt], first: int, masks: slice, min_score: float | None
+        self,
+        levels: Sequence[Tensor],
+        prompts: Sequence[Prompt],
+        numbers: NDArray[np.intp],
+        masks: slice,
+        min_score: float | None,
     ) -> Answers:
         grid = levels[0].shape[1:]
         corners = [self._window_corner(prompt, (grid[0], grid[1])) for prompt in prompts]
@@ -91,7 +96,7 @@ class CellFamily:
         origin = np.array(corners, float) * TOKEN_STRIDE
         boxes = np.concatenate([origin, origin + self._window], axis=1)
         index, candidate = np.nonzero(scores >= (-np.inf if min_score is None else min_score))
-        return Answers(index + first, values[index, candidate], boxes[index], scores[index, candidate])
+        return Answers(numbers[index], values[index, candidate], boxes[index], scores[index, candidate])
 
     def _window_corner(self, prompt: Prompt, grid: tuple[int, int]) -> tuple[int, int]:
         """Return row and column of the first token of the window around a prompt."""
@@ -111,8 +116,8 @@ class CellFamily:
         return torch.stack(shared).to(self._device, self._dtype)
 
     def _code(self, prompts: Sequence[Prompt], corners: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        """Write prompts as coded points in their windows, filled up to the same number."""
-        count = 2 + max(len(p.points) for p in prompts)
+        """Write prompts as coded points in their windows: two corners and at least one click, as in training."""
+        count = 2 + max(1, len(prompts[0].points))
         points = np.zeros((len(prompts), count, 2), np.float32)
         codes = np.full((len(prompts), count), NOT_A_POINT)
         for i, (prompt, corner) in enumerate(zip(prompts, corners, strict=True)):
@@ -157,3 +162,12 @@ class CellFamily:
                 box = (max(cy - top, 0), max(cx - left, 0), min(cy + bottom, shape[0]), min(cx + right, shape[1]))
                 found.append(Proposal((cy - 0.5, cx - 0.5), box, float(score)))
         return found
+
+
+def _alike(prompts: Sequence[Prompt]) -> Iterator[list[int]]:
+    """Yield chunks of prompts with as many clicks: the answer to one must not depend on what is asked beside it."""
+    groups: dict[int, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        groups.setdefault(max(1, len(prompt.points)), []).append(i)
+    for group in groups.values():
+        yield from (group[start : start + CHUNK] for start in range(0, len(group), CHUNK))
