@@ -40,7 +40,7 @@ class CodedPrompts:
 
 
 def first_prompts(clicks: Tensor, boxes: Tensor, generator: torch.Generator) -> CodedPrompts:
-    """Make the first prompt of each object: half of them a click, the others a loose box, some both.
+    """Make the first prompt of each object: most of them a click, the others a loose box, some both.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def first_prompts(clicks: Tensor, boxes: Tensor, generator: torch.Generator) -> 
     """
     count = len(clicks)
     kind = torch.rand(count, generator=generator)
-    with_box, with_click = kind > 0.5, kind < 0.65
+    with_box, with_click = kind > 0.6, kind < 0.75
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
     slack = (0.1 * size).clamp(min=1) * (2 * torch.rand(count, 4, generator=generator) - 1)
     # Half-open rows y0..y1 have the centres y0..y1-1; SAM's corners are centres.
