@@ -76,8 +76,12 @@ class View:
 class Family(Protocol):
     """A network and how to feed it one picture: a plane, a tile of it, or a coarse overview."""
 
-    network: nn.Module
     proposes: bool  # whether the network has an idea of its own of where objects are
+
+    @property
+    def network(self) -> nn.Module:
+        """On its device, in its dtype."""
+        ...
 
     def prepare(self, rgb8: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Adjust the contrast of a whole plane (H, W, 3), before it is cut into tiles."""

@@ -38,8 +38,8 @@ def find_weights(folder: Path) -> Path:
         if found:
             names = ", ".join(p.name for p in found[:8])
             msg = (
-                f"got {len(found)} files of weights in {folder} ({names}), expected one, such as {WEIGHTS}; do give the "
-                "path of the file that you mean, or of a checkpoint that is not split"
+                f"got {len(found)} files of weights in {folder} ({names}), expected one, such as {WEIGHTS}; do give "
+                "the path of the file that you mean, or of a checkpoint that is not split"
             )
             raise CheckpointError(msg)
     msg = f"got a folder without weights, {folder}, expected {WEIGHTS} in it; do download the checkpoint again"

@@ -133,7 +133,8 @@ class SamConfig:
 
 def _part(kind: type[Part], raw: Mapping[str, Any]) -> Part:
     known = {f.name for f in fields(kind)}
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known and v is not None}
+    values: dict[str, Any] = {k: v for k, v in raw.items() if k in known and v is not None}
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
     return kind(**values)
 
 
