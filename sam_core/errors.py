@@ -1,10 +1,10 @@
 """Errors of `sam_core`.
 
-    SamError
-    ├── ImageError (ValueError)
-    ├── PromptError (ValueError)
-    ├── CheckpointError
-    └── EmbeddingError
+SamError
+├── ImageError (ValueError)
+├── PromptError (ValueError)
+├── CheckpointError
+└── EmbeddingError
 """
 
 

@@ -44,11 +44,13 @@ class Frame:
 
     def points_into(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Convert points (N, 2) y, x of the plane into this frame."""
-        return ((points + 0.5 - np.array(self.origin)) / np.array(self.scale) - 0.5).astype(np.float32)
+        placed = (points + 0.5 - np.array(self.origin)) / np.array(self.scale) - 0.5
+        return np.asarray(placed, np.float32)
 
     def points_out(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Convert points (N, 2) y, x of this frame into the plane's."""
-        return ((points + 0.5) * np.array(self.scale) + np.array(self.origin) - 0.5).astype(np.float32)
+        placed = (points + 0.5) * np.array(self.scale) + np.array(self.origin) - 0.5
+        return np.asarray(placed, np.float32)
 
     def box_into(self, box: Region) -> Region:
         """Convert a half-open box of the plane into this frame."""

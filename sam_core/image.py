@@ -76,7 +76,9 @@ def _channels(image: NDArray[Any], channel: int | None) -> NDArray[Any]:
             raise ImageError(msg)
         return planes[..., [channel]]
     if count > 4:
-        hint = "choose one with channel=" if count <= MOST_CHANNELS else "channels come last; choose one plane of a stack"
+        hint = (
+            "choose one with channel=" if count <= MOST_CHANNELS else "channels come last; choose one plane of a stack"
+        )
         msg = f"got an image of shape {image.shape} with {count} channels, expected 1 to 4; {hint}"
         raise ImageError(msg)
     return planes[..., :3]

@@ -58,7 +58,7 @@ class Logits:
     def resample(self, region: Region, size: tuple[int, int]) -> NDArray[np.float32]:
         """Interpolate the logits on a grid of `size` cells over a region of the plane.
 
-        Bilinear between the centres of cells (as `align_corners=False`); -32 where the cell's centre lies outside `box`.
+        Bilinear between the centres of cells (as `align_corners=False`); -32 where a centre lies outside `box`.
 
         Returns
         -------

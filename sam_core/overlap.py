@@ -46,7 +46,7 @@ def nms(boxes: NDArray[np.floating], scores: NDArray[np.floating], max_iou: floa
 
 
 def mask_iou(first: Masks, second: Masks) -> NDArray[np.float32]:
-    """Return the IoU of masks on one plane: (n, m) float32. Only masks whose boxes meet are compared, by their crops."""
+    """Return the IoU of masks on one plane, (n, m) float32; crops are compared where their boxes meet."""
     out = np.zeros((len(first), len(second)), np.float32)
     meeting = box_iou(first.boxes.astype(float), second.boxes.astype(float)) > 0
     areas, others = first.areas, second.areas

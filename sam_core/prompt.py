@@ -145,7 +145,9 @@ class Prompt:
         if self.box is not None:
             y0, x0, y1, x1 = self.box
             if y1 <= 0 or x1 <= 0 or y0 >= height or x0 >= width:
-                msg = f"got a box {_plain(self.box)} outside the plane of {height} x {width} pixels; give y0, x0, y1, x1"
+                msg = (
+                    f"got a box {_plain(self.box)} outside the plane of {height} x {width} pixels; give y0, x0, y1, x1"
+                )
                 raise PromptError(msg)
         if self.previous is not None and self.previous.shape != (height, width):
             msg = f"got a previous mask of a plane of shape {self.previous.shape}, expected {(height, width)}"

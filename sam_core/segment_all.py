@@ -6,14 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from skimage.morphology import remove_small_holes, remove_small_objects
 
 from sam_core.embedding import Embedding
 from sam_core.masks import Masks
-from sam_core.overlap import box_iou, mask_iou, nms
+from sam_core.overlap import mask_iou, nms
 from sam_core.prompt import Prompt
 from sam_core.tiling import cores, home, owner
 from sam_core.types import Segmenter
+
+SAME_OBJECT = 0.5  # IoU from which the masks of two tiles are taken for the same object
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +60,7 @@ class SegmentAllOptions:
             raise ValueError(msg)
 
 
-def segment_all(
-    model: Segmenter, embedding: Embedding, options: SegmentAllOptions | None = None
-) -> Iterator[Masks]:
+def segment_all(model: Segmenter, embedding: Embedding, options: SegmentAllOptions | None = None) -> Iterator[Masks]:
     """Segment everything on a plane.
 
     Prompts come from `model.propose` where the model has it, and from a grid of clicks with three candidates each
@@ -88,10 +89,13 @@ def segment_all(
     """
     chosen = options or getattr(model, "segment_all_options", None) or SegmentAllOptions()
     earlier: list[Masks] = []
+    taken = np.zeros(embedding.image_shape, bool)
     for prompts, candidates in _rounds(model, embedding, chosen):
-        part = _without_doubles(_answer(model, embedding, prompts, candidates, chosen), chosen)
+        part = _answer(model, embedding, prompts, candidates, chosen)
+        part = part[nms(part.boxes.astype(float), part.scores, chosen.max_box_iou)]
         for before in earlier:
             part = part[~_repeats(part, before, chosen)]
+        part = part[~_covered(part, taken, chosen.max_covered)]
         earlier.append(part)
         yield part
 
@@ -160,29 +164,19 @@ def _cleaned(masks: Masks, min_area: int) -> Masks:
     return masks[masks.areas >= max(min_area, 1)]
 
 
-def _without_doubles(masks: Masks, options: SegmentAllOptions) -> Masks:
-    masks = masks[nms(masks.boxes.astype(float), masks.scores, options.max_box_iou)]
-    return masks[~_covered(masks, options.max_covered)] if options.max_covered < 1 else masks
-
-
-def _covered(masks: Masks, limit: float) -> np.ndarray:
-    """Tell which masks are mostly covered by better ones; `masks` come best first."""
-    canvas = np.zeros(masks.shape, bool)
+def _covered(masks: Masks, taken: NDArray[np.bool_], limit: float) -> NDArray[np.bool_]:
+    """Tell which masks, best first, are mostly covered by those before them; `taken` (H, W) gains the others."""
     covered = np.zeros(len(masks), bool)
     for i, (crop, (y0, x0, y1, x1)) in enumerate(zip(masks.crops, masks.boxes, strict=True)):
-        under = canvas[y0:y1, x0:x1]
+        under = taken[y0:y1, x0:x1]
         covered[i] = (under & crop).sum() > limit * crop.sum()
         if not covered[i]:
             under |= crop
     return covered
 
 
-def _repeats(part: Masks, before: Masks, options: SegmentAllOptions) -> np.ndarray:
+def _repeats(part: Masks, before: Masks, options: SegmentAllOptions) -> NDArray[np.bool_]:
     """Tell which masks of `part` were found before, in another tile."""
     if not len(part) or not len(before):
         return np.zeros(len(part), bool)
-    touching = (box_iou(part.boxes.astype(float), before.boxes.astype(float)) > 0).any(axis=1)
-    doubled = np.zeros(len(part), bool)
-    if touching.any():
-        doubled[touching] = (mask_iou(part[touching], before) > min(options.max_box_iou, 0.5)).any(axis=1)
-    return doubled
+    return (mask_iou(part, before) > min(options.max_box_iou, SAME_OBJECT)).any(axis=1)

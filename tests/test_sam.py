@@ -17,7 +17,15 @@ from sam_core.modeling.cell import CellConfig, CellNetwork
 from sam_core.sam import Sam
 
 TINY = CellConfig(
-    widths=(8, 8, 16), depths=(1, 1, 1), stem=8, width=32, fine=(8, 8), num_heads=2, mlp_width=32, proposal_width=8, window=64
+    widths=(8, 8, 16),
+    depths=(1, 1, 1),
+    stem=8,
+    width=32,
+    fine=(8, 8),
+    num_heads=2,
+    mlp_width=32,
+    proposal_width=8,
+    window=64,
 )
 TILING = Tiling(tile=(96, 96), halo=(16, 16))
 
@@ -25,7 +33,9 @@ TILING = Tiling(tile=(96, 96), halo=(16, 16))
 @pytest.fixture(scope="module")
 def sam() -> Sam:
     torch.manual_seed(0)
-    return Sam(CellFamily(CellNetwork(TINY).eval(), min_proposal=0.05), "tiny", SegmentAllOptions(min_score=0, min_stability=0))
+    return Sam(
+        CellFamily(CellNetwork(TINY).eval(), min_proposal=0.05), "tiny", SegmentAllOptions(min_score=0, min_stability=0)
+    )
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ def train(
     from sam_core.training.config import read_config
     from sam_core.training.crops import CropSampler
     from sam_core.training.examples import read_examples
+    from sam_core.training.export import export
     from sam_core.training.loop import train as steps_of
 
     try:
@@ -39,7 +40,8 @@ def train(
         for record in screen.follow(records, "training", options.steps // options.log_every):
             screen.result(record, _line(record, options.steps))
     draw_curve(run / "log.jsonl", run / "curve.png")
-    screen.say(f"log, curve and checkpoint are in {run}")
+    export(run, options, run / "model")
+    screen.say(f"log, curve, checkpoint and model are in {run}")
 
 
 def _line(record: dict[str, Any], steps: int) -> str:

@@ -50,9 +50,7 @@ class CellFamily:
     def views(self, shape: tuple[int, int]) -> list[View]:
         """Return octaves: each half as fine as the one before, until the picture fits into one window."""
         octaves = 1 + max(0, math.ceil(math.log2(max(shape) / self._window)))
-        return [
-            View(slice(LEVELS * i, LEVELS * (i + 1)), 2.0**i, FILL * self._window * 2.0**i) for i in range(octaves)
-        ]
+        return [View(slice(LEVELS * i, LEVELS * (i + 1)), 2.0**i, FILL * self._window * 2.0**i) for i in range(octaves)]
 
     def encode(self, rgb8: NDArray[np.uint8]) -> list[Tensor]:
         """Encode a picture (H, W, 3) at each octave."""
@@ -69,7 +67,11 @@ class CellFamily:
         return F.pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
 
     def decode(
-        self, levels: Sequence[Tensor], shape: tuple[int, int], prompts: Sequence[Prompt], candidates: Literal[1, 3],
+        self,
+        levels: Sequence[Tensor],
+        shape: tuple[int, int],
+        prompts: Sequence[Prompt],
+        candidates: Literal[1, 3],
         min_score: float | None,
     ) -> Iterator[Answers]:
         """Answer prompts in pixels of an octave, each from a window around it."""

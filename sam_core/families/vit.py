@@ -22,7 +22,7 @@ STD = (58.395, 57.12, 57.375)
 
 
 class VitFamily:
-    """Feeds a `SamNetwork`: the picture is scaled so that its longer side fills the square, and padded below or right."""
+    """Feeds a `SamNetwork`: the longer side of the picture is scaled to fill the square, the rest is padded."""
 
     proposes = False
 

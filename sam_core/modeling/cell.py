@@ -72,7 +72,7 @@ class CellConfig:
     def from_dict(cls, raw: Mapping[str, Any]) -> CellConfig:
         """Read what `to_dict` wrote; keys of other concerns are left alone."""
         known = {f.name for f in fields(cls)}
-        values = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in raw.items() if k in known}
         config = cls(**values)
         if config.window % 64 or config.width % config.num_heads:
             msg = (
@@ -117,7 +117,10 @@ class CellEncoder(nn.Module):
         super().__init__()
         stem, widths, depths = config.stem, config.widths, config.depths
         self.stem = nn.Sequential(
-            nn.Conv2d(3, stem, 3, stride=2, padding=1), LayerNorm2d(stem), nn.GELU(), nn.Conv2d(stem, stem, 3, padding=1)
+            nn.Conv2d(3, stem, 3, stride=2, padding=1),
+            LayerNorm2d(stem),
+            nn.GELU(),
+            nn.Conv2d(stem, stem, 3, padding=1),
         )
         self.down = nn.ModuleList(_halve(a, b) for a, b in zip((stem, *widths[:2]), widths, strict=True))
         self.stages = nn.ModuleList(
@@ -159,7 +162,11 @@ class ProposalHead(nn.Module):
         self.tokens = nn.Conv2d(config.width, width, 1)
         self.fine = nn.Conv2d(config.fine[0], width, 1)
         self.body = nn.Sequential(
-            nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU(), nn.Conv2d(width, width, 3, padding=1), nn.GELU()
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.GELU(),
         )
         self.out = nn.Conv2d(width, 6 * 4, 1)
 

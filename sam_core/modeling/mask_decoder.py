@@ -57,9 +57,7 @@ class MaskDecoder(nn.Module):
         self.upscale_conv1 = nn.ConvTranspose2d(width, width // 4, 2, stride=2)
         self.upscale_conv2 = nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2)
         self.upscale_layer_norm = LayerNorm2d(width // 4)
-        self.skip_projections = nn.ModuleList(
-            nn.Conv2d(c, width // (4 << i), 1) for i, c in enumerate(skips)
-        )
+        self.skip_projections = nn.ModuleList(nn.Conv2d(c, width // (4 << i), 1) for i, c in enumerate(skips))
         self.output_hypernetworks_mlps = nn.ModuleList(
             FeedForward(width, width, width // 8, 3) for _ in range(self.num_masks)
         )

@@ -26,8 +26,8 @@ class PositionalEmbedding(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # A network in bfloat16 keeps this one matrix exact: rounding it would displace every click.
         exact = self.positional_embedding
-        super()._apply(fn, recurse)
-        self.positional_embedding = exact.to(self.positional_embedding.device)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.positional_embedding = nn.Buffer(exact.to(self.positional_embedding.device))
         return self
 
     def forward(self, xy: Tensor) -> Tensor:
@@ -129,7 +129,7 @@ class PromptEncoder(nn.Module):
         height, width = self.input_size
         size = torch.tensor([width, height], dtype=torch.float32, device=points.device)
         position = self.shared_embedding((points.float() + 0.5) / size)
-        kinds = torch.cat([self.not_a_point_embed.weight, *(e.weight for e in self.point_embed)])
+        kinds = torch.cat([self.not_a_point_embed.weight, *(e.get_parameter("weight") for e in self.point_embed)])
         is_point = (codes != NOT_A_POINT).unsqueeze(-1)
         return position * is_point + kinds[codes + 1]
 

@@ -10,9 +10,16 @@ Float = NDArray[np.float32]
 
 
 def augment(rgb8: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Return `rgb8` (H, W, 3) uint8 under random contrast, colour, illumination, blur and noise; same shape and dtype."""
-    x = rgb8.astype(np.float32) / 255
-    for step, chance in ((_colour, 0.5), (_invert, 0.2), (_contrast, 0.7), (_shade, 0.2), (_blur, 0.25), (_noise, 0.35)):
+    """Return `rgb8` (H, W, 3) uint8 under random contrast, colour, light, blur and noise; same shape and dtype."""
+    x: Float = rgb8.astype(np.float32) / np.float32(255)
+    for step, chance in (
+        (_colour, 0.5),
+        (_invert, 0.2),
+        (_contrast, 0.7),
+        (_shade, 0.2),
+        (_blur, 0.25),
+        (_noise, 0.35),
+    ):
         if rng.random() < chance:
             x = step(x, rng)
     return (255 * x.clip(0, 1)).round().astype(np.uint8)

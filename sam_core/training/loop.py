@@ -43,7 +43,7 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
         Step, losses and learning rate, averaged since the last one, every `config.log_every` steps.
     """
     torch.manual_seed(config.seed)
-    network = CellNetwork(config.model).to(device).to(memory_format=torch.channels_last)
+    network = CellNetwork(config.model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     step = _resume(run / "checkpoint.pt", network, optimiser, average)
@@ -143,7 +143,7 @@ def _ahead(crops: Iterator[Crop], depth: int) -> Iterator[Crop]:
         try:
             for crop in crops:
                 ready.put(crop)
-        except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+        except BaseException as error:
             ready.put(error)
 
     threading.Thread(target=fill, daemon=True).start()
@@ -160,9 +160,7 @@ def _update_average(average: dict[str, Tensor], network: torch.nn.Module, decay:
             average[key].lerp_(value, 1 - decay)
 
 
-def _resume(
-    path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> int:
+def _resume(path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)

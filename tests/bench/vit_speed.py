@@ -76,7 +76,9 @@ def rows() -> Iterator[Row]:
 
     # One click.
     slow, quick = seconds(lambda: ask(1)), seconds(lambda: answer(fast, 1))
-    yield Row("ViT-B decode of one click, against transformers fp32", slow / quick, "x", 1, True, f"{1000 * quick:.0f} ms")
+    yield Row(
+        "ViT-B decode of one click, against transformers fp32", slow / quick, "x", 1, True, f"{1000 * quick:.0f} ms"
+    )
 
 
 def _least_iou(values: np.ndarray, expected: np.ndarray) -> float:

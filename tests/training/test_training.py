@@ -9,18 +9,27 @@ import numpy as np
 import pytest
 import torch
 
-from sam_core import samples
+from sam_core import Prompt, Sam, samples
 from sam_core.modeling.cell import CellConfig, sketch_prompts
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig, read_config
 from sam_core.training.crops import CropOptions, CropSampler, Example, draw_crop
-from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
+from sam_core.training.export import export
 from sam_core.training.loop import train
+from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
 from sam_core.training.targets import proposal_targets
 
 TINY = CellConfig(
-    widths=(8, 8, 16), depths=(1, 1, 1), stem=8, width=32, fine=(8, 8), num_heads=2, mlp_width=32, proposal_width=8, window=64
+    widths=(8, 8, 16),
+    depths=(1, 1, 1),
+    stem=8,
+    width=32,
+    fine=(8, 8),
+    num_heads=2,
+    mlp_width=32,
+    proposal_width=8,
+    window=64,
 )
 CROPS = CropOptions(size=64, objects=3, diameters=(9, 40))
 
@@ -49,7 +58,9 @@ class TestCrops:
 
     def test_first_clicks_and_boxes_belong_to_their_objects(self) -> None:
         for crop, _ in zip(sampler().crops(5), range(10), strict=False):
-            for index, (y, x), (y0, x0, y1, x1) in zip(crop.ids, crop.points.astype(int), crop.boxes.astype(int), strict=True):
+            for index, (y, x), (y0, x0, y1, x1) in zip(
+                crop.ids, crop.points.astype(int), crop.boxes.astype(int), strict=True
+            ):
                 assert crop.labels[y, x] == index
                 rows, columns = np.nonzero(crop.labels == index)
                 assert (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1) == (y0, x0, y1, x1)
@@ -109,7 +120,10 @@ class TestLosses:
 
 class TestClicks:
     def test_first_prompts_are_coded_as_the_encoder_takes_them(self) -> None:
-        clicks, boxes = torch.tensor([[10.0, 20.0]]).repeat(200, 1), torch.tensor([[4.0, 8.0, 24.0, 40.0]]).repeat(200, 1)
+        clicks, boxes = (
+            torch.tensor([[10.0, 20.0]]).repeat(200, 1),
+            torch.tensor([[4.0, 8.0, 24.0, 40.0]]).repeat(200, 1),
+        )
         prompts = first_prompts(clicks, boxes, torch.Generator().manual_seed(0))
         assert prompts.points.shape == (200, 3, 2)
         with_box = (prompts.codes[:, 0] == TOP_LEFT) & (prompts.codes[:, 1] == BOTTOM_RIGHT)
@@ -158,6 +172,14 @@ class TestLoop:
         assert all(math.isfinite(v) for r in first + more for v in (r["answers"], r["proposals"]))
         assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
         assert not list(tmp_path.glob("*.part"))
+
+    def test_what_it_learned_can_be_loaded(self, tmp_path: Path) -> None:
+        options = config(2)
+        list(train(options, sampler(), tmp_path))
+        export(tmp_path, options, tmp_path / "model")
+        sam = Sam.from_pretrained(tmp_path / "model", dtype="float32")
+        masks = sam.decode(sam.encode(np.zeros((70, 90), np.uint8)), [Prompt.of([(30, 40)])], candidates=3)
+        assert len(masks) == 3
 
     def test_it_learns(self, tmp_path: Path) -> None:
         options = TrainConfig(

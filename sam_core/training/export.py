@@ -1,0 +1,50 @@
+"""From the checkpoint of a run to a model folder that `Sam.from_pretrained` reads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from sam_core.modeling.cell import CellNetwork
+from sam_core.modeling.checkpoint import write_checkpoint
+from sam_core.segment_all import SegmentAllOptions
+from sam_core.training.config import TrainConfig
+
+# What suits proposals, where SAM's own defaults suit a grid; chosen on validation images.
+EVERYTHING = SegmentAllOptions(min_score=0.5, min_stability=0.6, max_box_iou=0.7, max_covered=0.5, min_area=8)
+MIN_PROPOSAL = 0.4
+
+
+def export(
+    run: Path,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    options: SegmentAllOptions = EVERYTHING,
+    min_proposal: float = MIN_PROPOSAL,
+) -> None:
+    """Write the averaged weights of a run as a model folder.
+
+    Parameters
+    ----------
+    run
+        Holds `checkpoint.pt`.
+    config
+        Of the run.
+    folder
+        Gets `config.json` and `model.safetensors` (float16, the positional embedding exact).
+    options, min_proposal
+        What the model recommends for segmenting everything.
+    """
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    network = CellNetwork(config.model)
+    network.load_state_dict(state["average"])
+    described = {
+        "model_type": "cell",
+        **config.model.to_dict(),
+        "segment_all": asdict(options),
+        "min_proposal": min_proposal,
+    }
+    write_checkpoint(folder, described, network.half().state_dict())
