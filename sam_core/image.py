@@ -88,7 +88,8 @@ def _stretch(planes: NDArray[Any], limits: tuple[float, float] | None) -> NDArra
     low, high = limits if limits is not None else _limits(planes)
     span = float(high) - float(low)
     scaled = (planes.astype(np.float32) - np.float32(low)) * np.float32(255 / span if span > 0 else 0)
-    return np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0).clip(0, 255).round().astype(np.uint8)
+    finite = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
+    return np.asarray(finite.clip(0, 255).round(), np.uint8)
 
 
 def _limits(planes: NDArray[Any]) -> tuple[float, float]:

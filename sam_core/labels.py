@@ -21,7 +21,7 @@ def renumber(labels: NDArray[np.integer]) -> Labels:
     """
     values, dense = np.unique(labels, return_inverse=True)
     first = 0 if len(values) and values[0] == 0 else 1
-    return (dense.reshape(labels.shape) + first).astype(np.int32)
+    return np.asarray(dense.reshape(labels.shape) + first, np.int32)
 
 
 def stitch(planes: Iterable[NDArray[np.integer]], *, min_iou: float = 0.5) -> Labels:

@@ -69,7 +69,7 @@ class Logits:
         cols = _Axis.between(region[1], region[3], size[1], self.box[1], self.box[3], self.values.shape[1])
         values = self.values.astype(np.float32, copy=False)
         down = values[rows.low] * (1 - rows.weight)[:, None] + values[rows.high] * rows.weight[:, None]
-        out: NDArray[np.float32] = down[:, cols.low] * (1 - cols.weight) + down[:, cols.high] * cols.weight
+        out = np.asarray(down[:, cols.low] * (1 - cols.weight) + down[:, cols.high] * cols.weight, np.float32)
         out[rows.outside] = OUTSIDE
         out[:, cols.outside] = OUTSIDE
         return out

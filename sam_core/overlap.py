@@ -24,7 +24,8 @@ def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArra
     shared = np.prod((high - low).clip(min=0), axis=2, dtype=float)
     areas = [np.prod(b[:, 2:] - b[:, :2], axis=1, dtype=float) for b in (first, second)]
     union = areas[0][:, None] + areas[1][None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    iou: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return iou
 
 
 def nms(boxes: NDArray[np.floating], scores: NDArray[np.floating], max_iou: float) -> NDArray[np.intp]:

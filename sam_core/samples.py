@@ -169,4 +169,4 @@ def _photograph(labels: Labels, rng: np.random.Generator, dark: bool) -> NDArray
     light = 1 - 0.25 * ((y - rng.uniform(-0.5, 0.5)) ** 2 + (x - rng.uniform(-0.5, 0.5)) ** 2)
     blurred = ndimage.gaussian_filter(scene * light, (*[0] * (labels.ndim - 2), 1.1, 1.1))
     photons = rng.poisson(PHOTONS * blurred.clip(0)) + rng.normal(0, READ_NOISE, labels.shape)
-    return (100 + 8 * photons).clip(0, 65535).astype(np.uint16)
+    return np.asarray((100 + 8 * photons).clip(0, 65535), np.uint16)

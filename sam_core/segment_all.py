@@ -179,4 +179,4 @@ def _repeats(part: Masks, before: Masks, options: SegmentAllOptions) -> NDArray[
     """Tell which masks of `part` were found before, in another tile."""
     if not len(part) or not len(before):
         return np.zeros(len(part), bool)
-    return (mask_iou(part, before) > min(options.max_box_iou, SAME_OBJECT)).any(axis=1)
+    return np.asarray((mask_iou(part, before) > min(options.max_box_iou, SAME_OBJECT)).any(axis=1))

@@ -1,4 +1,4 @@
-"""SAM's prompt encoder: clicks, boxes and previous masks become tokens (Kirillov et al. 2023, section 3 and appendix A)."""
+"""SAM's prompt encoder: clicks, boxes and previous masks become tokens (Kirillov et al. 2023, section 3)."""
 
 from __future__ import annotations
 
