@@ -82,7 +82,7 @@ class VitFamily:
         index, candidate = np.nonzero(scores >= (-np.inf if min_score is None else min_score))
         # Only prompts with an answer worth drawing are drawn.
         drawn = np.unique(index)
-        rows = torch.from_numpy(drawn).to(self._device)
+        rows = slice(None) if len(drawn) == len(asked) else torch.from_numpy(drawn).to(self._device)
         values = self.network.mask_decoder.upscale(tokens[rows], attended[rows], masks).float().cpu().numpy()
         values = values[np.searchsorted(drawn, index), candidate]
         region = np.array([0, 0, self._side / scale[0], self._side / scale[1]])

@@ -137,5 +137,6 @@ def write_checkpoint(folder: Path, config: Mapping[str, Any], state: Mapping[str
         weights, description = Path(partial) / WEIGHTS, Path(partial) / CONFIG
         save_file(kept, weights, metadata={"format": "pt"})
         description.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        weights.chmod(description.stat().st_mode)  # safetensors writes for the owner alone
         os.replace(weights, folder / WEIGHTS)
         os.replace(description, folder / CONFIG)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sam_core.modeling.layers import FeedForward, LayerNorm2d
+from sam_core.modeling.layers import Block, FeedForward, LayerNorm2d
 from sam_core.modeling.transformer import TwoWayTransformer
 
 
@@ -30,6 +30,11 @@ class MaskDecoder(nn.Module):
         Of the head that predicts the IoU.
     skips
         Channels of finer image features at 2 and 4 times the resolution of the tokens, or () for none (SAM).
+    blend
+        A convolutional block before the transformer and one behind it, in which what is drawn of the prompt and what is
+        seen in the image act on each other from token to token. False for SAM, whose encoder is far deeper.
+    eps
+        Of the layer normalisations.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class MaskDecoder(nn.Module):
         iou_depth: int = 3,
         iou_sigmoid: bool = False,
         skips: Sequence[int] = (),
+        blend: bool = False,
         eps: float = 1e-6,
     ) -> None:
         super().__init__()
@@ -54,6 +60,8 @@ class MaskDecoder(nn.Module):
         self.transformer = TwoWayTransformer(
             depth=depth, width=width, num_heads=num_heads, mlp_width=mlp_width, downsample=downsample, eps=eps
         )
+        self.blend_in = Block(width, expand=2, scale=0.0) if blend else nn.Identity()
+        self.blend_out = Block(width, expand=2, scale=0.0) if blend else nn.Identity()
         self.upscale_conv1 = nn.ConvTranspose2d(width, width // 4, 2, stride=2)
         self.upscale_conv2 = nn.ConvTranspose2d(width // 4, width // 8, 2, stride=2)
         self.upscale_layer_norm = LayerNorm2d(width // 4)
@@ -84,10 +92,11 @@ class MaskDecoder(nn.Module):
         """
         own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse.to(own.dtype)], dim=1)
-        placed = image + dense
+        # In channels-last memory the way from pixels to tokens and back is free.
+        placed = self.blend_in((image + dense).contiguous(memory_format=torch.channels_last))
         source = placed.flatten(2).mT
         tokens, source = self.transformer(tokens, source, image_pe.to(source.dtype))
-        return tokens[:, : 1 + self.num_masks], source.mT.unflatten(2, placed.shape[2:])
+        return tokens[:, : 1 + self.num_masks], self.blend_out(source.mT.unflatten(2, placed.shape[2:]))
 
     def score(self, tokens: Tensor) -> Tensor:
         """Predict the IoU of each mask from `tokens` (P, 1 + masks, C): (P, masks), the single answer first."""
@@ -111,11 +120,34 @@ class MaskDecoder(nn.Module):
         logits
             (P, masks, 4h, 4w).
         """
+        # Kernels as large as their stride do not overlap, so each token is drawn by itself: the work is a few matrix
+        # products over tokens in a row, and only the finished masks are laid out as images.
         fine = [project(skip) for project, skip in zip(self.skip_projections, skips, strict=True)]
-        x = self.upscale_conv1(image)
-        x = F.gelu(self.upscale_layer_norm(x + fine[0] if fine else x))
-        x = self.upscale_conv2(x)
-        x = F.gelu(x + fine[1] if fine else x)
+        x = _upsampled(image.flatten(2).mT, self.upscale_conv1)
+        x = x + _per_token(fine[0], image.shape[2:], 1) if fine else x
+        norm = self.upscale_layer_norm
+        x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
+        x = _upsampled(x, self.upscale_conv2)
+        x = F.gelu(x + _per_token(fine[1], image.shape[2:], 2) if fine else x)
         wanted = range(self.num_masks)[masks]
         weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], dim=1)
-        return torch.einsum("pmc,pchw->pmhw", weights.to(x.dtype), x)
+        logits = weights.to(x.dtype) @ x.flatten(1, -2).mT
+        cells = logits.unflatten(2, (*image.shape[2:], 2, 2, 2, 2))
+        return cells.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
+
+
+def _upsampled(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
+    """Apply a 2 x 2 kernel of stride 2 to pixels (..., C): (..., 2, 2, C'), for each its four new pixels."""
+    weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
+    bias = None if conv.bias is None else conv.bias.repeat(4)
+    return F.linear(x, weight, bias).unflatten(-1, (2, 2, conv.out_channels))
+
+
+def _per_token(fine: Tensor, grid: Sequence[int], doublings: int) -> Tensor:
+    """Lay features (P, C, H, W) finer than the tokens out as `upscale` works: (P, h * w, 2, 2, ..., C)."""
+    height, width = grid
+    split = (2,) * doublings
+    cells = fine.unflatten(3, (width, *split)).unflatten(2, (height, *split))
+    rows, columns = range(2, 3 + doublings), range(3 + doublings, 4 + 2 * doublings)
+    order = [axis for pair in zip(rows, columns, strict=True) for axis in pair]
+    return cells.permute(0, *order, 1).flatten(1, 2)
