@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_core.errors import CheckpointError
-from sam_core.modeling.layers import LayerNorm2d
+from sam_core.modeling.layers import Block, LayerNorm2d
 from sam_core.modeling.mask_decoder import MaskDecoder
 from sam_core.modeling.prompt_encoder import (
     BOTTOM_RIGHT,
@@ -86,24 +86,6 @@ class CellConfig:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dictionary."""
         return asdict(self)
-
-
-class Block(nn.Module):
-    """Depthwise 7 x 7 convolution and a perceptron over channels, with a residual (ConvNeXt, Liu et al. 2022)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.expand = nn.Linear(width, 4 * width)
-        self.project = nn.Linear(4 * width, width)
-        self.scale = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, W) to the same shape."""
-        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        y = self.scale * self.project(F.gelu(self.expand(y)))
-        return x + y.permute(0, 3, 1, 2).to(x.dtype)
 
 
 def _halve(width_in: int, width_out: int) -> nn.Sequential:
@@ -199,6 +181,7 @@ class CellNetwork(nn.Module):
             iou_hidden=config.width,
             iou_sigmoid=True,
             skips=config.fine,
+            blend=True,
         )
         self.proposal_head = ProposalHead(config)
 

@@ -44,3 +44,31 @@ class FeedForward(nn.Module):
             x = F.relu(layer(x))
         x = self.proj_out(x)
         return torch.sigmoid(x) if self.sigmoid else x
+
+
+class Block(nn.Module):
+    """Depthwise 7 x 7 convolution and a perceptron over channels, with a residual (ConvNeXt, Liu et al. 2022).
+
+    Parameters
+    ----------
+    width
+        Channels.
+    expand
+        Channels inside the perceptron, as a multiple of `width`.
+    scale
+        Initial factor of the residual branch, learned per channel; 0 makes a block that at first does nothing.
+    """
+
+    def __init__(self, width: int, *, expand: int = 4, scale: float = 1.0) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(width, width, 7, padding=3, groups=width)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.expand = nn.Linear(width, expand * width)
+        self.project = nn.Linear(expand * width, width)
+        self.scale = nn.Parameter(torch.full((width,), scale))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, W) to the same shape."""
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.scale * self.project(F.gelu(self.expand(y)))
+        return x + y.permute(0, 3, 1, 2).to(x.dtype)
