@@ -48,7 +48,7 @@ class SamNetwork(nn.Module):
             eps=decoder.layer_norm_eps,
         )
         self._position: Tensor | None = None
-        self.register_load_state_dict_post_hook(_forget_position)
+        self.register_load_state_dict_post_hook(_forget_position)  # type: ignore[no-untyped-call]
 
     @property
     def image_size(self) -> int:
@@ -93,7 +93,7 @@ class SamNetwork(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._position = None  # it is on another device now
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
 
 def _forget_position(network: nn.Module, _: object) -> None:
