@@ -1,10 +1,5 @@
 """SAM's image encoder: a plain vision transformer with windows and relative positions (Li et al. 2022, ViTDet).
 
-The decomposed relative positions add q·Rh[y - y'] + q·Rw[x - x'] to the score of a query at (y, x) and a key at
-(y', x'). Written as a bias this is one number per head and pair of tokens, 0.8 GB for ViT-B, and it keeps attention
-from its fused kernel. Appended to the queries, with one-hot rows and columns appended to the keys, it is part of the
-scalar product and never exists.
-
 In bfloat16 the products are made in bfloat16, but the residual stream and the normalisations stay in float32: twelve
 and more layers would otherwise add up their roundings.
 """
@@ -16,10 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_core.modeling.layers import LayerNorm2d
+from sam_core.modeling.relative_attention import distances, relative_attention
 from sam_core.modeling.sam_config import VisionConfig
-
-ALIGN = 32  # head widths are filled up with zeros to a multiple of this, which the kernels want
-BLOCK = 1 << 21  # scores made at a time: 4 MB in bfloat16
 
 
 class VisionAttention(nn.Module):
@@ -61,24 +54,10 @@ class VisionAttention(nn.Module):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, grid: tuple[int, int]) -> Tensor:
         if not self.relative:
             return F.scaled_dot_product_attention(q, k, v)
-        head = q.shape[-1]
-        rows, columns = grid
-        filled = -(-(head + rows + columns) // ALIGN) * ALIGN
-        queries, keys = q.new_zeros(*q.shape[:3], filled), q.new_zeros(*q.shape[:3], filled)
-        # q·k is scaled by 1 / sqrt(head), the relative positions are not.
-        queries[..., :head] = q * head**-0.5
-        spread = q.unflatten(2, grid)
-        places = queries.unflatten(2, grid)
-        places[..., head : head + rows] = torch.einsum("bnyxc,ykc->bnyxk", spread, distances(self.rel_pos_h, rows))
-        places[..., head + rows : head + rows + columns] = torch.einsum(
-            "bnyxc,xkc->bnyxk", spread, distances(self.rel_pos_w, columns)
-        )
-        keys[..., :head] = k
-        keys[..., head : head + rows + columns] = one_hots(rows, columns, k)
-        if q.device.type == "cpu" and not torch.is_grad_enabled():
-            return attend_in_blocks(queries, keys, v.contiguous())
-        values = F.pad(v, (0, filled - head))  # the fused kernels want one width
-        return F.scaled_dot_product_attention(queries, keys, values, scale=1.0)[..., :head]
+        placed = q.unflatten(2, grid)
+        relative_h = torch.einsum("bnyxc,ykc->bnyxk", placed, distances(self.rel_pos_h, grid[0])).flatten(2, 3)
+        relative_w = torch.einsum("bnyxc,xkc->bnyxk", placed, distances(self.rel_pos_w, grid[1])).flatten(2, 3)
+        return relative_attention(q, k, v, relative_h, relative_w)
 
     def _cut(self, qkv: Tensor) -> Tensor:
         """Cut (B, H, W, D) into windows (B * windows, w, w, D); a token that fills up is one of zeros, projected."""
@@ -98,46 +77,6 @@ class VisionAttention(nn.Module):
         down, across = -(-height // side), -(-width // side)
         whole = x.unflatten(0, (-1, down, across)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
         return whole[:, :height, :width]
-
-
-def attend_in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Attend from q (B, heads, N, D) to k (B, heads, N, D) and v (B, heads, N, C), without scaling and gradients.
-
-    On a CPU large products are several times as fast as those of the fused kernel, as long as the block of scores
-    stays in the cache and its memory is used again.
-    """
-    out = torch.empty_like(v)
-    result, queries, keys, values = (x.flatten(0, 1) for x in (out, q, k, v))
-    groups, count = queries.shape[:2]
-    some, rows = max(1, BLOCK // count**2), min(count, max(1, BLOCK // count))
-    scores = q.new_empty(some * rows * count)
-    for group in range(0, groups, some):
-        part = slice(group, group + some)
-        for row in range(0, count, rows):
-            block = queries[part, row : row + rows]
-            held = scores[: block.shape[0] * block.shape[1] * count].view(*block.shape[:2], count)
-            torch.bmm(block, keys[part].mT, out=held)
-            torch.softmax(held, dim=-1, out=held)
-            torch.bmm(held, values[part], out=result[part, row : row + rows])
-    return out
-
-
-def distances(table: Tensor, size: int) -> Tensor:
-    """Look up relative positions: row i, column j of (size, size, C) is for a query at i and a key at j.
-
-    A table of another size is interpolated, as in the original.
-    """
-    if len(table) != 2 * size - 1:
-        table = F.interpolate(table.T[None].float(), size=2 * size - 1, mode="linear")[0].T.to(table.dtype)
-    steps = torch.arange(size, device=table.device)
-    return table[steps[:, None] - steps + size - 1]
-
-
-def one_hots(rows: int, columns: int, like: Tensor) -> Tensor:
-    """Mark the row and the column of every token of a grid: (rows * columns, rows + columns)."""
-    row = torch.eye(rows, device=like.device, dtype=like.dtype).repeat_interleave(columns, dim=0)
-    column = torch.eye(columns, device=like.device, dtype=like.dtype).repeat(rows, 1)
-    return torch.cat([row, column], dim=1)
 
 
 class VisionMlp(nn.Module):

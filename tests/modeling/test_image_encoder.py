@@ -1,9 +1,10 @@
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
-from sam_core.modeling.image_encoder import attend_in_blocks, distances
+from sam_core.modeling.relative_attention import attend_fused, attend_in_pieces, distances
 from tests.modeling.oracle import oracle, ours
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -48,11 +49,15 @@ def test_gradients_reach_every_weight() -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("count", [1, 196, 1100, 1500])
-def test_attention_in_blocks_is_attention(count: int) -> None:
-    q, k, v = torch.randn(2, 3, count, 8), torch.randn(2, 3, count, 8), torch.randn(2, 3, count, 5)
-    expected = torch.softmax(q @ k.mT, dim=-1) @ v
-    torch.testing.assert_close(attend_in_blocks(q, k, v), expected, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("grid", [(1, 1), (14, 14), (30, 40), (37, 41)])
+@pytest.mark.parametrize("attend", [attend_fused, attend_in_pieces])
+def test_relative_positions_are_a_bias(grid: tuple[int, int], attend: Callable[..., torch.Tensor]) -> None:
+    rows, columns = grid
+    q, k, v = (torch.randn(2, 3, rows * columns, 8) for _ in range(3))
+    by_row, by_column = torch.randn(2, 3, rows * columns, rows), torch.randn(2, 3, rows * columns, columns)
+    bias = (by_row.unsqueeze(-1) + by_column.unsqueeze(-2)).flatten(3)
+    expected = torch.softmax(q @ k.mT * 8**-0.5 + bias, dim=-1) @ v
+    torch.testing.assert_close(attend(q, k, v, by_row, by_column), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_relative_positions_of_another_size_are_interpolated() -> None:
