@@ -1,16 +1,29 @@
-"""How good a model is on labelled images: protocols, measures, reports. Imported only on purpose."""
+"""How good a model is on labelled images. Imported only on purpose: nothing else of `sam_core` needs it."""
 
-from sam_core.evaluation.dataset import LabelledImage, read_items
-from sam_core.evaluation.protocol import EvaluateOptions, ImageResult, evaluate
-from sam_core.evaluation.report import markdown, save_report, summarise
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sam_core.evaluation.dataset import Item, read_items
+from sam_core.evaluation.protocol import EvaluateOptions, ImageResult, evaluate_item, evaluate_items
+from sam_core.evaluation.report import summarise
+from sam_core.types import Segmenter
 
 __all__ = [
     "EvaluateOptions",
     "ImageResult",
-    "LabelledImage",
+    "Item",
     "evaluate",
-    "markdown",
+    "evaluate_item",
+    "evaluate_items",
     "read_items",
-    "save_report",
     "summarise",
 ]
+
+
+def evaluate(
+    model: Segmenter, folder: Path, *, split: str | None = "test", options: EvaluateOptions | None = None
+) -> Iterator[ImageResult]:
+    """Measure a model on a split of a folder of labelled images, one result a plane; see `read_items`."""
+    return evaluate_items(model, read_items(folder, split), options)

@@ -1,152 +1,110 @@
-"""Labelled images on disk, read one at a time."""
+"""Labelled images on disk."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.io import imread
 
 from sam_core.errors import ImageError
-from sam_core.types import Labels
 
-Loaded = tuple[NDArray[Any], Labels]
-
-LABEL_SUFFIXES = (".png", ".tif", ".tiff", ".npy")
+Plane = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledImage:
-    """A plane and its truth, read when asked for.
+@dataclass(frozen=True, eq=False, slots=True)
+class Item:
+    """One labelled plane, read when it is asked for.
 
     Parameters
     ----------
     name
-        Tells it from the others of its set.
+        Of the image; of a plane of a stack with its number.
     set
-        The set it belongs to.
+        Name of the folder.
+    group
+        What was imaged and how: the fields modality, acq and subject of `items.json`.
     modality
-        How the picture was made, "" where that is not known.
-    load
-        Returns the image (H, W) or (H, W, C), and its labels (H, W) int32, 0 = background.
+        The first of them, "" where there is none.
+    read
+        Returns image (H, W) or (H, W, C) and labels (H, W) int32.
     """
 
     name: str
     set: str
+    group: str
     modality: str
-    load: Callable[[], Loaded]
-
-    @classmethod
-    def of(
-        cls, image: NDArray[Any], labels: NDArray[np.integer], *, name: str = "", set: str = "", modality: str = ""
-    ) -> LabelledImage:
-        """Make one of arrays.
-
-        Examples
-        --------
-        >>> from sam_core import samples
-        >>> sample = samples.cells(seed=1)
-        >>> LabelledImage.of(sample.image, sample.labels, set="made up").load()[1].dtype
-        dtype('int32')
-        """
-        return cls(name, set, modality, lambda: (image, np.asarray(labels, np.int32)))
+    read: Callable[[], tuple[Plane, NDArray[np.int32]]] = field(repr=False)
 
 
-def read_items(folder: str | Path, *, split: str | None = "test", planes: int | None = None) -> list[LabelledImage]:
-    """List the labelled images of a folder, without reading their pixels.
+def read_items(folder: Path, split: str | None = "test") -> Iterator[Item]:
+    """Yield the labelled planes of a folder.
 
-    A folder of images and label images holds `images/NAME.*` and `labels/NAME.*` (0 = background). With an `items.json`
-    beside them, a list of records with `name`, and perhaps `split`, `set` and `modality`, only those named there are
-    taken; a name may then also stand for a stack `NAME.npz` of `image` and `label` (Z, Y, X), which is taken plane by
-    plane, without planes that have no objects. A folder of such folders is the sum of them.
-
-    Parameters
-    ----------
-    folder
-        Where they are.
-    split
-        Take the items of this split alone, and those that have none; None takes all.
-    planes
-        At most so many planes of each stack, evenly spaced; None takes all.
+    The folder holds `images/` and `labels/` with files of equal stems, and stacks as `<name>.npz` (arrays `image` and
+    `label`), which are taken plane by plane, leaving out planes without objects. `items.json`, a list of objects with
+    `name` and `split` and, where known, `modality`, `acq` and `subject`, says what belongs to which split; without it
+    everything belongs to every split.
 
     Raises
     ------
     ImageError
-        There is no such folder, nothing in it is of this kind, or a file that should be there is not.
+        The folder has neither, or nothing in this split.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        msg = f"got {root}, which is not a folder; give a folder of images/ and labels/"
+    listed = folder / "items.json"
+    if listed.is_file():
+        records = [r for r in json.loads(listed.read_text()) if split is None or r.get("split", split) == split]
+    else:
+        files = [*(folder / "images").glob("*.*"), *folder.glob("*.npz")]
+        records = [{"name": path.stem} for path in sorted(files)]
+    if not records:
+        msg = (
+            f"got no labelled images in {folder} for split {split!r}, expected images/ and labels/ with files of equal "
+            "names, or items.json; check the folder and the split"
+        )
         raise ImageError(msg)
-    homes = [home for home in (root, *sorted(root.iterdir())) if _is_set(home)]
-    if not homes:
-        msg = f"got {root} without images/ and labels/ or items.json, expected them in it or in folders in it"
-        raise ImageError(msg)
-    return [item for home in homes for record in _records(home, split) for item in _items(home, record, planes)]
+    for record in records:
+        yield from _items_of(folder, record)
 
 
-def _is_set(folder: Path) -> bool:
-    return (folder / "items.json").is_file() or all((folder / part).is_dir() for part in ("images", "labels"))
-
-
-def _records(folder: Path, split: str | None) -> list[dict[str, Any]]:
-    index = folder / "items.json"
-    if not index.is_file():
-        return [{"name": path.stem} for path in sorted((folder / "images").iterdir()) if path.name[0] != "."]
-    try:
-        records = json.loads(index.read_text())
-        chosen = [dict(record) for record in records if split is None or record.get("split", split) == split]
-        names = [record["name"] for record in chosen]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        msg = f"got {index} that cannot be read ({error!r}), expected a JSON list of records with a `name`"
-        raise ImageError(msg) from error
-    return chosen if names else []
-
-
-def _items(folder: Path, record: dict[str, Any], planes: int | None) -> Iterator[LabelledImage]:
-    name, about = str(record["name"]), (str(record.get("set", folder.resolve().name)), str(record.get("modality", "")))
+def _items_of(folder: Path, record: dict[str, Any]) -> Iterator[Item]:
+    name = str(record["name"])
+    group = "/".join(str(record[key]) for key in ("modality", "acq", "subject") if key in record)
+    modality = str(record.get("modality", ""))
     stack = folder / f"{name}.npz"
-    if stack.is_file():
-        for z in _occupied(stack, planes):
-            yield LabelledImage(f"{name}[{z}]", *about, partial(_load_plane, stack, z))
+    if not stack.is_file():
+        yield Item(name, folder.name, group, modality, lambda: _read_pair(folder, name))
         return
-    image, labels = (_find(folder / part, name) for part in ("images", "labels"))
-    yield LabelledImage(name, *about, partial(_load_files, image, labels))
+    with np.load(stack, allow_pickle=False) as arrays:
+        volume, labels = arrays["image"], arrays["label"]
+    limits = tuple(np.percentile(volume, (0.5, 99.8)))
+    for index in np.flatnonzero(labels.any(axis=(1, 2))):
+        yield Item(f"{name}[{index}]", folder.name, group, modality, _reader(volume[index], labels[index], limits))
 
 
-def _find(folder: Path, name: str) -> Path:
-    found = sorted(path for path in folder.glob("*") if path.stem == name)
-    if folder.name == "labels":
-        found = [path for path in found if path.suffix.lower() in LABEL_SUFFIXES]
-    if not found:
-        msg = f"got no file for {name!r} in {folder}, expected one; add it, or take the item out of the set"
+def _reader(plane: Plane, labels: Plane, limits: tuple[Any, ...]) -> Callable[[], tuple[Plane, NDArray[np.int32]]]:
+    from sam_core.image import to_rgb8
+
+    # One contrast for the whole stack: an empty plane must not be stretched into noise.
+    return lambda: (to_rgb8(plane, limits=(float(limits[0]), float(limits[1]))), labels.astype(np.int32))
+
+
+def _read_pair(folder: Path, name: str) -> tuple[Plane, NDArray[np.int32]]:
+    from skimage.io import imread
+
+    image, labels = (imread(_only(folder / kind, name)) for kind in ("images", "labels"))
+    if labels.ndim != 2 or labels.shape != image.shape[:2]:
+        msg = f"got labels of shape {labels.shape} for {name}, expected the {image.shape[:2]} of its image"
+        raise ImageError(msg)
+    return image, np.asarray(labels, np.int32)
+
+
+def _only(folder: Path, name: str) -> Path:
+    found = [path for path in folder.iterdir() if path.stem == name]
+    if len(found) != 1:
+        msg = f"got {len(found)} files named {name} in {folder}, expected one"
         raise ImageError(msg)
     return found[0]
-
-
-def _occupied(stack: Path, planes: int | None) -> list[int]:
-    """Return the planes of a stack that have objects, or `planes` of them."""
-    with np.load(stack) as arrays:
-        occupied = np.flatnonzero(arrays["label"].any(axis=(1, 2)))
-    if planes is not None and len(occupied) > planes:
-        occupied = occupied[np.linspace(0, len(occupied) - 1, planes).round().astype(int)]
-    return [int(z) for z in occupied]
-
-
-def _load_plane(stack: Path, z: int) -> Loaded:
-    with np.load(stack) as arrays:
-        return arrays["image"][z], arrays["label"][z].astype(np.int32)
-
-
-def _load_files(image: Path, labels: Path) -> Loaded:
-    pixels, truth = (np.load(path) if path.suffix == ".npy" else imread(path) for path in (image, labels))
-    if pixels.shape[:2] != truth.shape:
-        msg = f"got {image} of shape {pixels.shape} and {labels} of shape {truth.shape}, expected one height and width"
-        raise ImageError(msg)
-    return pixels, truth.astype(np.int32)

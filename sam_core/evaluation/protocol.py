@@ -1,25 +1,24 @@
-"""What is asked of a model about a labelled image, and how its answers are measured."""
+"""What is asked of a model about one labelled image, and how the answers are counted."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_core.embedding import Embedding
 from sam_core.evaluation.clicker import deepest, next_click
-from sam_core.evaluation.dataset import LabelledImage
-from sam_core.evaluation.metrics import Accuracy, accuracy, label_iou
+from sam_core.evaluation.dataset import Item
+from sam_core.evaluation.metrics import iou_of_crops, iou_table, msa, precision
 from sam_core.masks import Masks
-from sam_core.overlap import mask_iou
 from sam_core.prompt import Prompt
 from sam_core.segment_all import SegmentAllOptions, segment_all
-from sam_core.types import Mask, Segmenter, Shape
+from sam_core.types import Segmenter
 
-IoU = NDArray[np.float32]
+MARGIN = 2  # pixels around truth and answer: a click beside the object must have room
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +28,19 @@ class EvaluateOptions:
     Parameters
     ----------
     clicks
-        How many clicks an object gets; 0 asks nothing by clicks.
-    box
-        Whether to ask by a box.
+        Clicks an object gets at most; the IoU is recorded after each.
+    max_objects
+        Objects an image that are asked for one by one, evenly chosen; None for all.
     automatic
-        Whether to segment everything.
+        Whether everything is segmented, too.
     segment_all
-        How to; None for what the model recommends.
-    objects_per_image
-        At most so many objects of an image are clicked and boxed, drawn at random; None for all.
-    seed
-        The same seed draws the same objects.
+        How; None for what the model recommends.
     """
 
     clicks: int = 5
-    box: bool = True
+    max_objects: int | None = None
     automatic: bool = True
     segment_all: SegmentAllOptions | None = None
-    objects_per_image: int | None = 64
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        if self.clicks < 0 or (self.objects_per_image is not None and self.objects_per_image < 1):
-            msg = (
-                f"got clicks={self.clicks}, objects_per_image={self.objects_per_image}, expected >= 0 and >= 1 or None"
-            )
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -64,213 +49,123 @@ class ImageResult:
 
     Parameters
     ----------
-    name, set, modality
-        Of the image.
-    shape
-        Height and width in pixels.
-    objects
-        How many there are in truth.
-    asked
-        How many of them, n, were clicked and boxed.
-    found
-        How many were found automatically.
+    name, set, modality, group
+        Of the item.
     clicks
-        (n, clicks) float32 IoU after each click.
-    best_of_three
-        (n,) float32 IoU of the best of three answers to one click.
+        (objects, clicks) float IoU after each click.
+    oracle
+        (objects,) IoU of the best of the three candidates for the first click.
     box
-        (n,) float32 IoU of the answer to a box; (0,) where it was not asked.
-    automatic
-        How good the automatic segmentation is; None where it was not asked for.
-    encode_seconds, click_seconds, box_seconds, automatic_seconds
-        What took how long.
+        (objects,) IoU of the answer to the object's own box.
+    sizes
+        (objects,) area in pixels.
+    found, msa, ap50
+        Of the automatic segmentation: objects, mean segmentation accuracy, precision at IoU .5; NaN when left out.
+    seconds
+        For encoding, one click of one object on average, and everything.
     """
 
     name: str
     set: str
     modality: str
-    shape: Shape
-    objects: int
-    asked: int
-    found: int
-    clicks: IoU
-    best_of_three: IoU
-    box: IoU
-    automatic: Accuracy | None
-    encode_seconds: float
-    click_seconds: float
-    box_seconds: float
-    automatic_seconds: float
+    group: str
+    clicks: NDArray[np.float64]
+    oracle: NDArray[np.float64]
+    box: NDArray[np.float64]
+    sizes: NDArray[np.int64]
+    found: int = 0
+    msa: float = float("nan")
+    ap50: float = float("nan")
+    seconds: dict[str, float] = field(default_factory=dict)
 
 
-def evaluate(
-    model: Segmenter, items: Iterable[LabelledImage], *, options: EvaluateOptions | None = None
+def evaluate_items(
+    model: Segmenter, items: Iterable[Item], options: EvaluateOptions | None = None
 ) -> Iterator[ImageResult]:
-    """Measure a model on labelled images, one after the other.
-
-    By clicks: the first one deepest inside the object, answered by the best-scored of three candidates; each next one
-    deepest inside the largest error, together with all clicks before it and the previous answer. By the tight box. And
-    automatically, by the accuracy of the label image that everything segmented makes.
-
-    Parameters
-    ----------
-    model
-        What is measured.
-    items
-        From `read_items`, or made by `LabelledImage.of`.
-    options
-        What is measured; None for all of it.
-
-    Yields
-    ------
-    ImageResult
-        One for each image. Stop asking to stop.
-
-    Examples
-    --------
-    >>> from sam_core import Sam, samples
-    >>> from sam_core.evaluation import LabelledImage, evaluate, summarise
-    >>> sample = samples.cells((128, 128), count=4, seed=1)
-    >>> items = [LabelledImage.of(sample.image, sample.labels, set="made up")]
-    >>> rows = summarise(evaluate(Sam.from_pretrained("cell"), items))
-    >>> rows[0]["set"], rows[0]["images"]
-    ('made up', 1)
-    """
-    chosen = options or EvaluateOptions()
+    """Measure a model on labelled planes, one result a plane. Deterministic."""
     for item in items:
-        yield _evaluate_image(model, item, chosen)
+        yield evaluate_item(model, item, options or EvaluateOptions())
 
 
-def _evaluate_image(model: Segmenter, item: LabelledImage, options: EvaluateOptions) -> ImageResult:
-    image, labels = item.load()
-    truth = Masks.from_labels(labels)
-    asked = truth[_chosen(len(truth), options)]
-    clock = _Clock()
+def evaluate_item(model: Segmenter, item: Item, options: EvaluateOptions) -> ImageResult:
+    """Measure a model on one labelled plane."""
+    image, labels = item.read()
+    started = time.perf_counter()
     embedding = model.encode(image)
-    encode_seconds = clock.lap()
-    clicks, best_of_three = _by_clicks(model, embedding, asked, options.clicks)
-    click_seconds = clock.lap()
-    box = _by_box(model, embedding, asked) if options.box else np.zeros(0, np.float32)
-    box_seconds = clock.lap()
-    found = _everything(model, embedding, options) if options.automatic else None
-    automatic_seconds = clock.lap()
+    encoded = time.perf_counter()
+    truth = Masks.from_labels(labels)
+    if options.max_objects is not None and len(truth) > options.max_objects:
+        truth = truth[np.linspace(0, len(truth) - 1, options.max_objects).round().astype(int)]
+    clicks, oracle = _click(model, embedding, truth, options.clicks)
+    clicked = time.perf_counter()
+    box = _ious(truth, model.decode(embedding, [Prompt.of(box=box) for box in truth.boxes])) if len(truth) else oracle
+    seconds = {"encode": encoded - started, "click": (clicked - encoded) / max(1, clicks.size)}
+    found, score, ap50 = 0, float("nan"), float("nan")
+    if options.automatic:
+        started = time.perf_counter()
+        parts = list(segment_all(model, embedding, options.segment_all))
+        everything = Masks.merge([Masks.empty(embedding.image_shape), *parts])
+        seconds["everything"] = time.perf_counter() - started
+        iou = iou_table(labels, everything.to_labels())
+        found, score, ap50 = len(everything), msa(iou), precision(iou, 0.5)
     return ImageResult(
-        name=item.name,
-        set=item.set,
-        modality=item.modality,
-        shape=truth.shape,
-        objects=len(truth),
-        asked=len(asked),
-        found=0 if found is None else len(found),
-        clicks=clicks,
-        best_of_three=best_of_three,
-        box=box,
-        automatic=None if found is None else accuracy(label_iou(labels, found.to_labels())),
-        encode_seconds=encode_seconds,
-        click_seconds=click_seconds,
-        box_seconds=box_seconds,
-        automatic_seconds=automatic_seconds,
+        item.name, item.set, item.modality, item.group, clicks, oracle, box, truth.areas, found, score, ap50, seconds
     )
 
 
-class _Clock:
-    def __init__(self) -> None:
-        self._at = time.perf_counter()
-
-    def lap(self) -> float:
-        """Return the seconds since the last lap."""
-        before, self._at = self._at, time.perf_counter()
-        return self._at - before
-
-
-def _chosen(count: int, options: EvaluateOptions) -> NDArray[np.intp]:
-    """Draw the objects that are asked about."""
-    limit = options.objects_per_image
-    if limit is None or count <= limit:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(options.seed).choice(count, limit, replace=False))
-
-
-# -- by prompts ----------------------------------------------------------------------------------------------------
-
-
-def _by_clicks(model: Segmenter, embedding: Embedding, truth: Masks, count: int) -> tuple[IoU, IoU]:
-    """Return the IoU (n, count) after each click, and (n,) of the best of three answers to the first."""
-    n = len(truth)
-    iou = np.zeros((n, count), np.float32)
-    if n == 0 or count == 0:
-        return iou, np.zeros(0, np.float32)
-    prompts = [Prompt.of([_first_click(truth[i])]) for i in range(n)]
-    candidates = model.decode(embedding, prompts, candidates=3)
-    of_each = [candidates[candidates.prompt == i] for i in range(n)]
-    best_of_three = np.array([_iou(truth[i], three).max(initial=0) for i, three in enumerate(of_each)], np.float32)
-    answers = [three.best() for three in of_each]
-    for k in range(count):
-        if k > 0:
-            _correct(model, embedding, truth, prompts, answers)
-        iou[:, k] = [_iou(truth[i], answer).max(initial=0) for i, answer in enumerate(answers)]
-    return iou, best_of_three
-
-
-def _correct(model: Segmenter, embedding: Embedding, truth: Masks, prompts: list[Prompt], answers: list[Masks]) -> None:
-    """Click once more at each object whose answer is not perfect, and replace its prompt and its answer."""
-    corrections = {i: click for i, answer in enumerate(answers) if (click := _next_click(truth[i], answer)) is not None}
-    for i, (point, positive) in corrections.items():
-        refined = prompts[i].refine(answers[i]) if _is_seen(answers[i]) else prompts[i]
-        prompts[i] = refined.click(point, positive)
-    masks = model.decode(embedding, [prompts[i] for i in corrections], candidates=1) if corrections else None
-    for k, i in enumerate(corrections):
-        if masks is not None:
-            answers[i] = masks[masks.prompt == k]
-
-
-def _by_box(model: Segmenter, embedding: Embedding, truth: Masks) -> IoU:
+def _click(
+    model: Segmenter, embedding: Embedding, truth: Masks, count: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Click each object `count` times, the answer fed back: IoU after each, and the best of three at the first."""
+    ious = np.zeros((len(truth), count))
     if not len(truth):
-        return np.zeros(0, np.float32)
-    masks = model.decode(embedding, [Prompt.of(box=box) for box in truth.boxes], candidates=1)
-    return np.array(
-        [_iou(truth[i], masks[masks.prompt == i]).max(initial=0) for i in range(len(truth))],
-        np.float32,
-    )
+        return ious, np.zeros(0)
+    starts = [deepest(crop) for crop in truth.crops]
+    prompts = [Prompt.of([(y + dy, x + dx)]) for (y, x), (dy, dx) in zip(truth.offsets, starts, strict=True)]
+    three = model.decode(embedding, prompts, candidates=3)
+    oracle = _best_of_three(truth, three)
+    answers = _in_order(three.best(), len(truth))
+    ious[:, 0] = _ious(truth, answers)
+    for round_ in range(1, count):
+        prompts = [_corrected(prompts[i], truth[[i]], answers[i]) for i in range(len(truth))]
+        answers = _in_order(model.decode(embedding, prompts), len(truth))
+        ious[:, round_] = _ious(truth, answers)
+    return ious, oracle
 
 
-def _iou(one: Masks, answers: Masks) -> IoU:
-    return mask_iou(one, answers)[0]
+def _in_order(masks: Masks, count: int) -> list[Masks]:
+    """Return the answer to each of `count` prompts, empty where there is none."""
+    found = {int(p): i for i, p in enumerate(masks.prompt)}
+    return [masks[[found[i]]] if i in found else Masks.empty(masks.shape) for i in range(count)]
 
 
-def _is_seen(answer: Masks) -> bool:
-    return len(answer) == 1 and bool(answer.areas[0])
+def _ious(truth: Masks, answers: Masks | Sequence[Masks]) -> NDArray[np.float64]:
+    each = _in_order(answers, len(truth)) if isinstance(answers, Masks) else answers
+    return np.array([_iou(truth, i, answer, 0) if len(answer) else 0.0 for i, answer in enumerate(each)])
 
 
-def _first_click(one: Masks) -> tuple[float, float]:
-    (y, x), (top, left) = deepest(one.crops[0]), one.offsets[0]
-    return float(y + top), float(x + left)
+def _best_of_three(truth: Masks, masks: Masks) -> NDArray[np.float64]:
+    best = np.zeros(len(truth))
+    for j, i in enumerate(masks.prompt):
+        best[i] = max(best[i], _iou(truth, int(i), masks, j))
+    return best
 
 
-def _next_click(one: Masks, answer: Masks) -> tuple[tuple[float, float], bool] | None:
-    """Correct an answer (one mask or none), looking only at the window that holds it and the truth."""
-    seen = _is_seen(answer)
-    boxes = np.concatenate([one.boxes, answer.boxes]) if seen else one.boxes
-    window = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
-    truth = _drawn(one, window)
-    found = next_click(truth, _drawn(answer, window) if seen else np.zeros_like(truth))
-    if found is None:
-        return None
-    (y, x), positive = found
-    return (float(y + window[0]), float(x + window[1])), positive
+def _iou(first: Masks, i: int, second: Masks, j: int) -> float:
+    at, other = first.offsets[i], second.offsets[j]
+    return iou_of_crops(first.crops[i], (int(at[0]), int(at[1])), second.crops[j], (int(other[0]), int(other[1])))
 
 
-def _drawn(one: Masks, window: tuple[int, ...]) -> Mask:
-    top, left, bottom, right = window
-    y0, x0, y1, x1 = one.boxes[0]
-    out = np.zeros((bottom - top, right - left), bool)
-    out[y0 - top : y1 - top, x0 - left : x1 - left] = one.crops[0]
-    return out
-
-
-# -- automatically -------------------------------------------------------------------------------------------------
-
-
-def _everything(model: Segmenter, embedding: Embedding, options: EvaluateOptions) -> Masks:
-    parts = list(segment_all(model, embedding, options.segment_all))
-    return Masks.merge(parts) if parts else Masks.empty(embedding.image_shape)
+def _corrected(prompt: Prompt, truth: Masks, answer: Masks) -> Prompt:
+    """Add the click that corrects an answer, and the answer itself."""
+    both = truth.boxes if not len(answer) or not answer.areas[0] else np.concatenate([truth.boxes, answer.boxes])
+    y0, x0 = np.maximum(both[:, :2].min(axis=0) - MARGIN, 0)
+    y1, x1 = np.minimum(both[:, 2:].max(axis=0) + MARGIN, truth.shape)
+    canvases = [np.zeros((y1 - y0, x1 - x0), bool) for _ in range(2)]
+    for canvas, masks in zip(canvases, (truth, answer), strict=True):
+        for crop, (a0, b0, a1, b1) in zip(masks.crops, masks.boxes, strict=True):
+            if crop.size:
+                canvas[a0 - y0 : a1 - y0, b0 - x0 : b1 - x0] = crop
+    (y, x), positive = next_click(canvases[0], canvases[1])
+    clicked = prompt.click((float(y + y0), float(x + x0)), positive)
+    return clicked.refine(answer) if len(answer) else clicked
