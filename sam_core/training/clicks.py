@@ -13,6 +13,7 @@ from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT
 
 LOOSEST = 0.25  # of its size, by which a side of a box is moved at most
 
+
 @dataclass(frozen=True, eq=False, slots=True)
 class CodedPrompts:
     """P prompts as the prompt encoder takes them.
