@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -61,11 +61,12 @@ def temporary(path: Path) -> Path:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a folder with all in it, or nothing."""
+    """Remove a file, a folder with all in it, or nothing; what cannot be removed stays."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def explained(error: OSError, path: Path) -> OSError:

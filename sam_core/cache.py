@@ -1,0 +1,345 @@
+"""Encoded planes kept on disk, found again by what was encoded."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_core.atomic import explained, remove, temporary
+from sam_core.embedding import Embedding
+from sam_core.tiling import Tiling
+
+if TYPE_CHECKING:
+    import zarr
+
+    from sam_core.types import Segmenter
+
+FORMAT = 1  # of an entry; part of its name, so that a new format never reads an old entry
+RECENT = 4  # embeddings of a stack that stay in memory
+ABANDONED = 3600.0  # seconds after which what a writer left unfinished may be removed
+LARGEST = float(np.finfo(np.float16).max)
+_ENTRY = re.compile(r"[0-9a-f]{40}")
+_UNFINISHED = re.compile(r"\.[0-9a-f]{40}\.[0-9a-f]{12}\.part")
+
+
+def default_folder() -> Path:
+    """Say where embeddings are kept: `SAM_CORE_CACHE`, or else the folder that the system has for caches."""
+    if chosen := os.environ.get("SAM_CORE_CACHE"):
+        return Path(chosen)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "sam-core"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "sam-core" / "Cache"
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "sam-core"
+
+
+class EmbeddingCache:
+    """Encodes each plane once, also over several runs and processes.
+
+    An entry is named by a hash of the pixels, the tiling and the fingerprint of the model, so it can be missing but
+    never wrong. It is written beside its place and moved there when it is whole. Features are kept, and returned, as
+    float16. Where the disk is full or may not be written to, planes are encoded all the same, with one warning.
+
+    Parameters
+    ----------
+    root
+        Folder to keep entries in, created when first needed. None: the variable `SAM_CORE_CACHE`, or else the
+        system's folder for caches; looked up at each call.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> cache = EmbeddingCache(Path(tempfile.mkdtemp()) / "cache")
+    >>> len(cache), cache.nbytes, cache.prune(keep_bytes=0)
+    (0, 0, 0)
+    """
+
+    def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
+        self._root = None if root is None else Path(root)
+        self._warned = False
+
+    @property
+    def root(self) -> Path:
+        """Folder of the entries."""
+        return default_folder() if self._root is None else self._root
+
+    def encode(self, model: Segmenter, image: NDArray[Any], *, tiling: Tiling | None = None) -> Embedding:
+        """Return the embedding of a plane: the one kept, or else a new one, which is then kept.
+
+        Parameters
+        ----------
+        model
+            What encodes.
+        image
+            (H, W) or (H, W, C), any dtype the model takes.
+        tiling
+            How to cut the plane; None: it is one tile.
+        """
+        image = np.asarray(image)
+        if image.dtype.kind not in "biuf":  # the model says best what is wrong with it
+            return model.encode(image, tiling=tiling)
+        entry = self.root / key_of(model.fingerprint, image, tiling)
+        found = self._read(entry)
+        if found is None:
+            found = _halved(model.encode(image, tiling=tiling))
+            self._write(entry, found)
+        return found
+
+    def stack(
+        self, model: Segmenter, planes: Sequence[NDArray[Any]], *, tiling: Tiling | None = None
+    ) -> Sequence[Embedding]:
+        """Return the embeddings of many planes, each encoded when it is asked for; only a few stay in memory."""
+        return _Stack(self, model, planes, tiling, range(len(planes)), OrderedDict())
+
+    def prune(self, *, keep_bytes: int) -> int:
+        """Remove entries, least recently used first, until at most `keep_bytes` are left; return the bytes freed.
+
+        Raises
+        ------
+        ValueError
+            `keep_bytes` is negative.
+        """
+        if keep_bytes < 0:
+            msg = f"got keep_bytes={keep_bytes}, expected at least 0; 0 removes everything"
+            raise ValueError(msg)
+        self._remove_unfinished()
+        before = left = self.nbytes
+        for entry in sorted(self._entries(), key=_last_used):
+            if left <= keep_bytes:
+                break
+            size = _size(entry)
+            _discard(entry)
+            left -= size - _size(entry)
+        return before - left
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on disk."""
+        return sum(_size(entry) for entry in self._entries())
+
+    def __len__(self) -> int:
+        """Return how many planes are kept."""
+        return len(self._entries())
+
+    def _entries(self) -> list[Path]:
+        """List the entries, and nothing else that may lie in the folder."""
+        return [path for path in _listed(self.root) if _ENTRY.fullmatch(path.name)]
+
+    def _remove_unfinished(self) -> None:
+        for path in _listed(self.root):
+            if _UNFINISHED.fullmatch(path.name) and time.time() - _last_used(path) > ABANDONED:
+                remove(path)
+
+    def _read(self, entry: Path) -> Embedding | None:
+        """Read an entry; one that cannot be read is removed and counts as none."""
+        if not entry.is_dir():
+            return None
+        import zarr
+
+        try:
+            embedding = _embedding(zarr.open_group(entry, mode="r"))
+        except Exception:  # whatever is broken in it, encoding again mends it
+            _discard(entry)
+            return None
+        with suppress(OSError):  # a folder that can only be read
+            os.utime(entry)
+        return embedding
+
+    def _write(self, entry: Path, embedding: Embedding) -> None:
+        beside = temporary(entry)
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            _save(beside, embedding)
+            _move(beside, entry)
+        except OSError as error:
+            self._warn(explained(error, entry))
+        finally:
+            remove(beside)
+
+    def _warn(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(f"embeddings are not kept: {error}", RuntimeWarning, stacklevel=4)
+
+
+def key_of(fingerprint: str, image: NDArray[Any], tiling: Tiling | None) -> str:
+    """Name an entry by all that decides what is in it.
+
+    Examples
+    --------
+    >>> plane = np.zeros((4, 6), np.uint8)
+    >>> key_of("cell", plane, None) == key_of("cell", plane.reshape(6, 4), None)
+    False
+    """
+    tiles = None if tiling is None else [*tiling.tile, *tiling.halo]
+    about = [FORMAT, fingerprint, image.dtype.str, image.shape, tiles]
+    digest = blake2b(json.dumps(about).encode(), digest_size=20)
+    digest.update(np.ascontiguousarray(image).data.cast("B") if image.size else b"")
+    return digest.hexdigest()
+
+
+class _Stack(Sequence[Embedding]):
+    """Embeddings of planes, made when asked for. Slices share the memory of the whole."""
+
+    def __init__(
+        self,
+        cache: EmbeddingCache,
+        model: Segmenter,
+        planes: Sequence[NDArray[Any]],
+        tiling: Tiling | None,
+        indices: range,
+        recent: OrderedDict[int, Embedding],
+    ) -> None:
+        self._cache = cache
+        self._model = model
+        self._planes = planes
+        self._tiling = tiling
+        self._indices = indices
+        self._recent = recent
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    @overload
+    def __getitem__(self, index: int) -> Embedding: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Embedding]: ...
+    def __getitem__(self, index: int | slice) -> Embedding | Sequence[Embedding]:
+        chosen = self._indices[index]
+        if isinstance(chosen, range):
+            return _Stack(self._cache, self._model, self._planes, self._tiling, chosen, self._recent)
+        if chosen not in self._recent:
+            embedding = self._cache.encode(self._model, self._planes[chosen], tiling=self._tiling)
+            self._recent[chosen] = embedding
+            while len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+            return embedding
+        self._recent.move_to_end(chosen)
+        return self._recent[chosen]
+
+
+def _halved(embedding: Embedding) -> Embedding:
+    """Return it as it will be read: a first and a second call give the same values."""
+    features = tuple(np.asarray(level.clip(-LARGEST, LARGEST), np.float16) for level in embedding.features)
+    overview = None if embedding.overview is None else _halved(embedding.overview)
+    return replace(embedding, features=features, overview=overview)
+
+
+def _save(folder: Path, embedding: Embedding) -> None:
+    import zarr
+
+    _fill(zarr.open_group(folder, mode="w"), embedding)
+
+
+def _fill(group: zarr.Group, embedding: Embedding) -> None:
+    """Write one array a level, one chunk a tile.
+
+    Features look like noise: zstd takes 8 % off them and several times as long to write, so nothing is compressed.
+    A checksum tells a damaged chunk, and the fill value a missing one.
+    """
+    from zarr.codecs import Crc32cCodec
+
+    tiling = embedding.tiling
+    group.attrs.update(
+        {
+            "format": FORMAT,
+            "levels": len(embedding.features),
+            "image_shape": list(embedding.image_shape),
+            "tiling": None if tiling is None else [list(tiling.tile), list(tiling.halo)],
+            "model": embedding.model,
+            "overview": embedding.overview is not None,
+        }
+    )
+    for i, level in enumerate(embedding.features):
+        array = group.create_array(
+            f"level_{i}",
+            shape=level.shape,
+            chunks=(1, *level.shape[1:]),
+            dtype=level.dtype,
+            compressors=[Crc32cCodec()],
+            fill_value=float("nan"),
+        )
+        array[...] = level
+    if embedding.overview is not None:
+        _fill(group.create_group("overview"), embedding.overview)
+
+
+def _embedding(group: zarr.Group) -> Embedding:
+    about: dict[str, Any] = dict(group.attrs)
+    features = tuple(_level(group, i) for i in range(about["levels"]))
+    tiling = None if about["tiling"] is None else Tiling(*map(tuple, about["tiling"]))
+    height, width = about["image_shape"]
+    overview = _embedding(_overview(group)) if about["overview"] else None
+    return Embedding(features, (height, width), tiling, about["model"], overview)
+
+
+def _overview(group: zarr.Group) -> zarr.Group:
+    import zarr
+
+    found = group["overview"]
+    if not isinstance(found, zarr.Group):
+        msg = "got an array for the overview, expected a group"
+        raise TypeError(msg)
+    return found
+
+
+def _level(group: zarr.Group, i: int) -> NDArray[np.float16]:
+    values = np.asarray(group[f"level_{i}"][...])  # type: ignore[index]
+    if np.isnan(values).any():
+        msg = f"got level {i} with tiles missing, expected all of them"
+        raise ValueError(msg)
+    return values
+
+
+def _move(beside: Path, entry: Path) -> None:
+    """Move a whole entry to its place; where another writer was quicker, its entry is as good."""
+    try:
+        beside.rename(entry)
+    except OSError:
+        if not entry.is_dir():
+            raise
+
+
+def _discard(entry: Path) -> None:
+    """Take an entry out of sight in one step, so that nobody finds half of it, then remove it."""
+    aside = temporary(entry)
+    with suppress(OSError):
+        entry.rename(aside)
+        remove(aside)
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _last_used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # removed meanwhile
+        return 0.0
+
+
+def _size(entry: Path) -> int:
+    total = 0
+    for folder, _, names in os.walk(entry):
+        for name in names:
+            with suppress(OSError):
+                total += os.path.getsize(os.path.join(folder, name))
+    return total
