@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,43 +18,44 @@ def evaluate(
     model: Model = "cell",
     revision: Revision = None,
     device: Device = "auto",
-    split: Annotated[str, typer.Option(help="Which of the images.")] = "test",
+    split: Annotated[str, typer.Option(help="Which of the images; `all` takes every one.")] = "test",
+    max_objects: Annotated[
+        int | None, typer.Option(min=1, help="Objects an image that are clicked and boxed at most.", show_default="all")
+    ] = None,
+    clicks: Annotated[int, typer.Option(min=1, help="Clicks an object.")] = 5,
+    automatic: Annotated[bool, typer.Option(help="Also segment everything.")] = True,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("evaluation"),
     as_json: Json = False,
 ) -> None:
     """Measure a model on labelled images: by clicks, by a box, and by segmenting everything."""
-    from sam_core.evaluation import evaluate as images_of
-    from sam_core.evaluation import summarise
+    from sam_core.evaluation import EvaluateOptions, evaluate_items, read_items, summarise
 
     out.mkdir(parents=True, exist_ok=True)
+    options = EvaluateOptions(clicks=clicks, max_objects=max_objects, automatic=automatic)
+    listed = [(folder, list(read_items(folder, None if split == "all" else split))) for folder in folders]
     segmenter = common.load_model(model, revision=revision, device=device)
     results = []
     with Screen(as_json) as screen:
-        for folder in screen.follow(folders, "folders"):
-            results += list(screen.follow(images_of(segmenter, folder, split=split), folder.name))
-    rows = summarise(results)
-    record = {"model": model, "fingerprint": segmenter.fingerprint, "split": split, "rows": rows}
+        for folder, items in screen.follow(listed, "folders"):
+            results += list(screen.follow(evaluate_items(segmenter, items, options), folder.name, len(items)))
+    record = {"model": model, "fingerprint": segmenter.fingerprint, "split": split, "rows": summarise(results)}
+    _report(screen, out, record)
+
+
+def _report(screen: Screen, out: Path, record: dict[str, Any]) -> None:
+    """Write what was measured, and show it."""
+    from sam_core.evaluation.report import cell, markdown
+
+    rows = record["rows"]
     _write(out / "results.json", json.dumps(record, indent=2) + "\n")
-    _write(out / "results.md", _markdown(rows))
-    if as_json:
+    _write(out / "results.md", markdown(rows))
+    if screen.as_json:
         screen.result(record, "")
         return
-    columns = list(rows[0]) if rows else []
-    flush = [column if isinstance(rows[0][column], str) else f">{column}" for column in columns]
-    screen.table(flush, [[_cell(row[column]) for column in columns] for row in rows], title=f"{model}, {split}")
+    columns = [column if isinstance(value, str) else f">{column}" for column, value in rows[0].items()]
+    lines = [[cell(value) for value in row.values()] for row in rows]
+    screen.table(columns, lines, title=f"{record['model']}, {record['split']}")
     screen.say(f"written to {out / 'results.json'} and {out / 'results.md'}")
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Write the rows as a table that can be pasted into a model card."""
-    if not rows:
-        return ""
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _write(path: Path, text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sam_core.evaluation.dataset import Item, read_items
 from sam_core.evaluation.protocol import EvaluateOptions, ImageResult, evaluate_item, evaluate_items
-from sam_core.evaluation.report import summarise
+from sam_core.evaluation.report import markdown, summarise
 from sam_core.types import Segmenter
 
 __all__ = [
@@ -17,13 +17,14 @@ __all__ = [
     "evaluate",
     "evaluate_item",
     "evaluate_items",
+    "markdown",
     "read_items",
     "summarise",
 ]
 
 
 def evaluate(
-    model: Segmenter, folder: Path, *, split: str | None = "test", options: EvaluateOptions | None = None
+    model: Segmenter, folder: str | Path, *, split: str | None = "test", options: EvaluateOptions | None = None
 ) -> Iterator[ImageResult]:
     """Measure a model on a split of a folder of labelled images, one result a plane; see `read_items`."""
     return evaluate_items(model, read_items(folder, split), options)

@@ -1,9 +1,9 @@
-"""Labelled images on disk."""
+"""Labelled images on disk, read one at a time."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_core.errors import ImageError
+from sam_core.image import HIGH, LOW, to_rgb8
+from sam_core.types import Labels
 
 Plane = NDArray[Any]
+Files = Mapping[str, Mapping[str, Path]]
+
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".npy"})
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,73 +43,149 @@ class Item:
     set: str
     group: str
     modality: str
-    read: Callable[[], tuple[Plane, NDArray[np.int32]]] = field(repr=False)
+    read: Callable[[], tuple[Plane, Labels]] = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, image: Plane, labels: NDArray[np.integer], *, name: str = "", set: str = "", modality: str = ""
+    ) -> Item:
+        """Make one of arrays: an image (H, W) or (H, W, C), and labels (H, W).
+
+        Examples
+        --------
+        >>> from sam_core import samples
+        >>> sample = samples.cells(seed=1)
+        >>> Item.of(sample.image, sample.labels, set="made up")
+        Item(name='', set='made up', group='', modality='')
+        """
+        return cls(name, set, modality, modality, lambda: (image, np.asarray(labels, np.int32)))
 
 
-def read_items(folder: Path, split: str | None = "test") -> Iterator[Item]:
-    """Yield the labelled planes of a folder.
+def read_items(folder: str | Path, split: str | None = "test") -> Iterator[Item]:
+    """Yield the labelled planes of a folder, or of the folders in it.
 
     The folder holds `images/` and `labels/` with files of equal stems, and stacks as `<name>.npz` (arrays `image` and
-    `label`), which are taken plane by plane, leaving out planes without objects. `items.json`, a list of objects with
-    `name` and `split` and, where known, `modality`, `acq` and `subject`, says what belongs to which split; without it
-    everything belongs to every split.
+    `label`, plane first), which are taken plane by plane, leaving out planes without objects. `items.json`, a list of
+    objects with `name` and, where known, `split`, `modality`, `acq` and `subject`, says what belongs to which split;
+    without it everything belongs to every split. A folder that holds none of these but such folders is their sum.
+
+    Parameters
+    ----------
+    folder
+        Where the files are.
+    split
+        Which of them; None for all.
 
     Raises
     ------
     ImageError
-        The folder has neither, or nothing in this split.
+        The folder has nothing in this split, or its `items.json` cannot be understood; when an item is read: its image
+        or labels are not there, or do not fit each other.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import mkdtemp
+    >>> import numpy as np
+    >>> folder = Path(mkdtemp())
+    >>> _ = [(folder / kind).mkdir() for kind in ("images", "labels")]
+    >>> np.save(folder / "images" / "a.npy", np.zeros((4, 4)))
+    >>> np.save(folder / "labels" / "a.npy", np.eye(4, dtype=int))
+    >>> [item.name for item in read_items(folder)]
+    ['a']
     """
-    listed = folder / "items.json"
-    if listed.is_file():
-        records = [r for r in json.loads(listed.read_text()) if split is None or r.get("split", split) == split]
-    else:
-        files = [*(folder / "images").glob("*.*"), *folder.glob("*.npz")]
-        records = [{"name": path.stem} for path in sorted(files)]
+    home = Path(folder)
+    records = [(each, record) for each in _sets(home) for record in _records(each, split)]
     if not records:
         msg = (
-            f"got no labelled images in {folder} for split {split!r}, expected images/ and labels/ with files of equal "
+            f"got no labelled images in {home} for split {split!r}, expected images/ and labels/ with files of equal "
             "names, or items.json; check the folder and the split"
         )
         raise ImageError(msg)
-    for record in records:
-        yield from _items_of(folder, record)
+    files = {each: {kind: _files(each / kind) for kind in ("images", "labels")} for each, _ in records}
+    for each, record in records:
+        yield from _items_of(each, record, files[each])
 
 
-def _items_of(folder: Path, record: dict[str, Any]) -> Iterator[Item]:
-    name = str(record["name"])
+def _sets(folder: Path) -> list[Path]:
+    """Return the folder, if it is a set, and else those of its folders that are."""
+    if _is_set(folder) or not folder.is_dir():
+        return [folder]
+    return sorted(each for each in folder.iterdir() if each.is_dir() and _is_set(each))
+
+
+def _is_set(folder: Path) -> bool:
+    return (folder / "items.json").is_file() or (folder / "images").is_dir() or any(folder.glob("*.npz"))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Return the images of a folder by their stems."""
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    return {path.stem: path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")}
+
+
+def _records(folder: Path, split: str | None) -> list[dict[str, Any]]:
+    listed = folder / "items.json"
+    if not listed.is_file():
+        names = [*_files(folder / "images"), *sorted(path.stem for path in folder.glob("*.npz"))]
+        return [{"name": name} for name in names]
+    try:
+        records = [{**record, "name": str(record["name"])} for record in json.loads(listed.read_text("utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        msg = f"got {listed} that cannot be understood ({error!r}), expected a JSON list of objects with a `name`"
+        raise ImageError(msg) from error
+    return [record for record in records if split is None or record.get("split", split) == split]
+
+
+def _items_of(folder: Path, record: Mapping[str, Any], files: Files) -> Iterator[Item]:
+    name, home = record["name"], folder.resolve().name
     group = "/".join(str(record[key]) for key in ("modality", "acq", "subject") if key in record)
     modality = str(record.get("modality", ""))
     stack = folder / f"{name}.npz"
     if not stack.is_file():
-        yield Item(name, folder.name, group, modality, lambda: _read_pair(folder, name))
+        yield Item(name, home, group, modality, lambda: _read_pair(folder, name, files))
         return
-    with np.load(stack, allow_pickle=False) as arrays:
-        volume, labels = arrays["image"], arrays["label"]
-    limits = tuple(np.percentile(volume, (0.5, 99.8)))
+    volume, labels = _read_stack(stack)
+    limits = tuple(np.percentile(volume, (LOW, HIGH)))
     for index in np.flatnonzero(labels.any(axis=(1, 2))):
-        yield Item(f"{name}[{index}]", folder.name, group, modality, _reader(volume[index], labels[index], limits))
+        yield Item(f"{name}[{index}]", home, group, modality, _reader(volume[index], labels[index], limits))
 
 
-def _reader(plane: Plane, labels: Plane, limits: tuple[Any, ...]) -> Callable[[], tuple[Plane, NDArray[np.int32]]]:
-    from sam_core.image import to_rgb8
+def _read_stack(path: Path) -> tuple[Plane, Plane]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            volume, labels = arrays["image"], arrays["label"]
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        msg = f"got {path} that cannot be read ({error!r}), expected arrays `image` and `label`"
+        raise ImageError(msg) from error
+    if labels.ndim != 3 or volume.shape[:3] != labels.shape:
+        msg = f"got image {volume.shape} and labels {labels.shape} in {path}, expected both (planes, height, width)"
+        raise ImageError(msg)
+    return volume, labels
 
+
+def _reader(plane: Plane, labels: Plane, limits: tuple[Any, ...]) -> Callable[[], tuple[Plane, Labels]]:
     # One contrast for the whole stack: an empty plane must not be stretched into noise.
     return lambda: (to_rgb8(plane, limits=(float(limits[0]), float(limits[1]))), labels.astype(np.int32))
 
 
-def _read_pair(folder: Path, name: str) -> tuple[Plane, NDArray[np.int32]]:
-    from skimage.io import imread
-
-    image, labels = (imread(_only(folder / kind, name)) for kind in ("images", "labels"))
+def _read_pair(folder: Path, name: str, files: Files) -> tuple[Plane, Labels]:
+    for kind, found in files.items():
+        if name not in found:
+            msg = f"got no image file named {name} in {folder / kind}, expected one; add it or leave the item out"
+            raise ImageError(msg)
+    image, labels = (_pixels(files[kind][name]) for kind in ("images", "labels"))
     if labels.ndim != 2 or labels.shape != image.shape[:2]:
-        msg = f"got labels of shape {labels.shape} for {name}, expected the {image.shape[:2]} of its image"
+        msg = f"got labels of shape {labels.shape} for {name} in {folder}, expected the {image.shape[:2]} of its image"
         raise ImageError(msg)
     return image, np.asarray(labels, np.int32)
 
 
-def _only(folder: Path, name: str) -> Path:
-    found = [path for path in folder.iterdir() if path.stem == name]
-    if len(found) != 1:
-        msg = f"got {len(found)} files named {name} in {folder}, expected one"
-        raise ImageError(msg)
-    return found[0]
+def _pixels(path: Path) -> Plane:
+    from skimage.io import imread  # slow to import
+
+    try:
+        return np.asarray(np.load(path, allow_pickle=False) if path.suffix == ".npy" else imread(path))
+    except (ValueError, OSError, SyntaxError) as error:
+        msg = f"got {path} that cannot be read ({error!r}), expected an image; replace it or leave the item out"
+        raise ImageError(msg) from error

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from sam_core.types import Mask
 
-THRESHOLDS = tuple(np.round(np.arange(0.5, 1.0, 0.05), 2))  # .50, .55, ... .95
+THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))  # .50, .55, ... .95
 
 
 def iou_table(truth: NDArray[np.integer], found: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -26,12 +26,20 @@ def iou_table(truth: NDArray[np.integer], found: NDArray[np.integer]) -> NDArray
     NDArray[np.float64]
         (objects of `truth`, objects of `found`), both in ascending order of their labels.
 
+    Raises
+    ------
+    ValueError
+        The shapes differ.
+
     Examples
     --------
     >>> import numpy as np
     >>> iou_table(np.array([[1, 1, 0, 2]]), np.array([[0, 5, 0, 6]])).tolist()
     [[0.5, 0.0], [0.0, 1.0]]
     """
+    if truth.shape != found.shape:
+        msg = f"got label images of shapes {truth.shape} and {found.shape}, expected one shape; compare the same plane"
+        raise ValueError(msg)
     olds, rows = np.unique(truth, return_inverse=True)
     news, columns = np.unique(found, return_inverse=True)
     cells = rows.ravel() * len(news) + columns.ravel()
@@ -40,24 +48,38 @@ def iou_table(truth: NDArray[np.integer], found: NDArray[np.integer]) -> NDArray
     return np.asarray(iou[olds != 0][:, news != 0])
 
 
-def true_positives(iou: NDArray[np.float64], threshold: float) -> int:
-    """Count the objects that are matched one to one with an IoU of at least `threshold`."""
+def true_positives(iou: NDArray[np.floating], threshold: float) -> int:
+    """Count the objects that can be matched one to one with an IoU of at least `threshold`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> true_positives(np.array([[0.9, 0.6], [0.8, 0.0]]), 0.5)
+    2
+    """
     hit = iou >= threshold
-    if not hit.any():
-        return 0
-    # Above one half the matching is unique; at one half exactly, and below, it has to be chosen.
-    rows, columns = linear_sum_assignment(-(hit + iou / (2 * max(iou.shape))))
+    hit = hit[hit.any(axis=1)][:, hit.any(axis=0)]
+    if hit.shape[0] == hit.shape[1] == np.count_nonzero(hit):  # as always above one half: nothing to choose
+        return len(hit)
+    rows, columns = linear_sum_assignment(~hit)
     return int(hit[rows, columns].sum())
 
 
-def precision(iou: NDArray[np.float64], threshold: float) -> float:
-    """Return TP / (TP + FP + FN), the average precision of Data Science Bowl 2018; 1 where there is nothing to find."""
+def precision(iou: NDArray[np.floating], threshold: float) -> float:
+    """Return TP / (TP + FP + FN), the average precision of Data Science Bowl 2018; 1 where there is nothing to find.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> precision(np.array([[0.9], [0.0]]), 0.5)
+    0.5
+    """
     matched = true_positives(iou, threshold)
     total = iou.shape[0] + iou.shape[1] - matched
     return matched / total if total else 1.0
 
 
-def msa(iou: NDArray[np.float64], thresholds: Sequence[float] = THRESHOLDS) -> float:
+def msa(iou: NDArray[np.floating], thresholds: Sequence[float] = THRESHOLDS) -> float:
     """Return the mean segmentation accuracy: `precision` averaged over IoU thresholds.
 
     Examples
@@ -66,11 +88,18 @@ def msa(iou: NDArray[np.float64], thresholds: Sequence[float] = THRESHOLDS) -> f
     >>> msa(np.array([[0.76]]))
     0.6
     """
-    return float(np.mean([precision(iou, t) for t in thresholds]))
+    return float(np.mean([precision(iou, threshold) for threshold in thresholds]))
 
 
 def iou_of_crops(first: Mask, at: tuple[int, int], second: Mask, other: tuple[int, int]) -> float:
-    """Return the IoU of two crops (h, w) bool that lie at y, x on one plane; 0 where both are empty."""
+    """Return the IoU of two crops (h, w) bool that lie at y, x on one plane; 0 where both are empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> iou_of_crops(np.ones((2, 2), bool), (5, 5), np.ones((2, 4), bool), (5, 5))
+    0.5
+    """
     y0, x0 = max(at[0], other[0]), max(at[1], other[1])
     y1 = min(at[0] + first.shape[0], other[0] + second.shape[0])
     x1 = min(at[1] + first.shape[1], other[1] + second.shape[1])

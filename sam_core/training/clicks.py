@@ -10,7 +10,6 @@ from torch.nn import functional as F
 
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 
-
 LOOSEST = 0.25  # of its size, by which a side of a box is moved at most
 
 
@@ -50,8 +49,8 @@ def first_prompts(clicks: Tensor, boxes: Tensor, generator: torch.Generator) -> 
     clicks
         (P, 2) y, x.
     boxes
-        (P, 4) half-open y0, x0, y1, x1; each side is moved by up to a quarter of the box's size: boxes from proposals are no
-        better, and a network that trusts boxes draws their straight edges.
+        (P, 4) half-open y0, x0, y1, x1; each side is moved by up to a quarter of the box's size: boxes from proposals
+        are no better, and a network that trusts boxes draws their straight edges.
     """
     count = len(clicks)
     kind = torch.rand(count, generator=generator)
