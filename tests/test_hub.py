@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from huggingface_hub import constants
@@ -76,3 +77,29 @@ def test_a_repository_without_weights_is_refused(cache: Path) -> None:
     seed(cache, "acme/words", "config.json")
     with pytest.raises(CheckpointError, match="without weights"):
         locate("acme/words")
+
+
+def test_a_revision_is_of_a_repository(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected one only of a Hub repository"):
+        locate(tmp_path, revision="main")
+
+
+@pytest.mark.parametrize("source", ["", "a--b/c", "facebook/sam vit", "../absent"])
+def test_what_is_no_name_is_refused(cache: Path, source: str) -> None:
+    with pytest.raises(CheckpointError, match="do check the spelling"):
+        locate(source)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [(ConnectionResetError(), "cannot be reached"), (OSError(28, "No space left on device"), "No space left")],
+)
+def test_a_download_that_fails_says_why(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, expected: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(CheckpointError, match=expected):
+        locate("acme/sam")
