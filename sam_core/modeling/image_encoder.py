@@ -160,7 +160,8 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode normalised `pixels` (B, 3, S, S): (B, C, S / patch, S / patch) in the dtype of the weights."""
-        x = self.patch_embed(pixels).float()
+        # Channels last in memory from here on: otherwise every normalisation and every sum would make a copy.
+        x = self.patch_embed(pixels).float().contiguous()
         if self.pos_embed is not None:
             x = x + self.pos_embed.float()
         for layer in self.layers:

@@ -90,7 +90,7 @@ class SamConfig:
 
     def __post_init__(self) -> None:
         """Refuse what no network can be built of."""
-        faults = _faults(self)
+        faults = _mistyped(self) or _faults(self)
         if faults:
             msg = (
                 f"got a config of model_type 'sam' with {'; '.join(faults)}; expected sizes that fit each other, as of "
@@ -107,14 +107,15 @@ class SamConfig:
         CheckpointError
             The sizes do not fit each other, or name an activation other than SAM's.
         """
-        vision = dict(raw.get("vision_config") or {})
+        vision = _section(raw, "vision_config")
         if vision.get("mlp_dim") is None:
-            width = vision.get("hidden_size", VisionConfig().hidden_size)
-            vision["mlp_dim"] = int(width * vision.get("mlp_ratio", 4.0))
+            width, ratio = vision.get("hidden_size") or VisionConfig().hidden_size, vision.get("mlp_ratio") or 4.0
+            # What is no number is named later, with all the other faults.
+            vision["mlp_dim"] = int(width * ratio) if _is(width, int) and _is(ratio, float) else ratio
         return cls(
             _part(VisionConfig, vision),
-            _part(PromptConfig, raw.get("prompt_encoder_config") or {}),
-            _part(DecoderConfig, raw.get("mask_decoder_config") or {}),
+            _part(PromptConfig, _section(raw, "prompt_encoder_config")),
+            _part(DecoderConfig, _section(raw, "mask_decoder_config")),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,13 +139,40 @@ def _part(kind: type[Part], raw: Mapping[str, Any]) -> Part:
     return kind(**values)
 
 
+def _section(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = raw.get(name) or {}
+    if not isinstance(section, Mapping):
+        msg = f"got {section!r} for {name} in config.json, expected a JSON object; do check config.json"
+        raise CheckpointError(msg)
+    return dict(section)
+
+
+def _mistyped(config: SamConfig) -> list[str]:
+    """Name the values that are not of the kind of their default, or not positive where they count something."""
+    parts = (config.vision, config.prompt, config.decoder)
+    values = [(f.name, getattr(part, f.name), f.default) for part in parts for f in fields(part)]
+    return [f"{name} {value!r}" for name, value, default in values if not _is_usable(name, value, default)]
+
+
+def _is_usable(name: str, value: Any, default: Any) -> bool:
+    if isinstance(default, tuple):
+        return isinstance(value, tuple) and all(_is(item, int) for item in value)
+    least = 0 if name == "window_size" else 1
+    return _is(value, type(default)) and (not _is(default, int) or value >= least)
+
+
+def _is(value: object, kind: type) -> bool:
+    """Tell whether a value is of a kind; JSON has whole numbers for floats, and a bool is no number."""
+    kinds = (int, float) if kind is float else kind
+    return isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
+
+
 def _faults(config: SamConfig) -> list[str]:
     vision, prompt, decoder = config.vision, config.prompt, config.decoder
-    attended = decoder.hidden_size // max(decoder.attention_downsample_rate, 1)
+    attended = decoder.hidden_size // decoder.attention_downsample_rate
     rules = {
-        f"image_size {vision.image_size} and patch_size {vision.patch_size}": not isinstance(vision.image_size, int)
-        or not isinstance(vision.patch_size, int)
-        or vision.image_size % vision.patch_size != 0,
+        f"image_size {vision.image_size} and patch_size {vision.patch_size}": vision.image_size % vision.patch_size
+        != 0,
         f"hidden_size {vision.hidden_size} and {vision.num_attention_heads} heads": vision.hidden_size
         % vision.num_attention_heads
         != 0,

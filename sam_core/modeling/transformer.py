@@ -136,7 +136,7 @@ class TwoWayTransformer(nn.Module):
     downsample
         Cross-attention works at `width // downsample` channels.
     eps
-        Of the layer normalisations: 1e-6 in transformers, 1e-5 in the original code.
+        Of the layer normalisations of the blocks: 1e-6 in transformers, 1e-5 in the original code.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class TwoWayTransformer(nn.Module):
             TwoWayBlock(width, num_heads, mlp_width, downsample, first=i == 0, eps=eps) for i in range(depth)
         )
         self.final_attn_token_to_image = Attention(width, num_heads, downsample)
-        self.layer_norm_final_attn = nn.LayerNorm(width, eps)
+        self.layer_norm_final_attn = nn.LayerNorm(width)  # 1e-5 in both codes, whatever the blocks have
 
     def forward(self, prompt_tokens: Tensor, image: Tensor, image_pe: Tensor) -> tuple[Tensor, Tensor]:
         """Let prompt tokens (P, T, C) and image tokens (P or 1, N, C) with positions (N, C) attend to each other.

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.measure import Row
+if TYPE_CHECKING:
+    from tests.bench.measure import Row
 
 
 def _cell() -> Iterator[Row]:

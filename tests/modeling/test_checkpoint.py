@@ -147,3 +147,28 @@ def test_sizes_of_slimsam(hidden: dict[str, int]) -> None:
 def test_sizes_that_do_not_fit_are_refused(vision: dict[str, Any]) -> None:
     with pytest.raises(CheckpointError, match="expected sizes that fit each other"):
         SamConfig.from_dict({"vision_config": vision})
+
+
+@pytest.mark.parametrize(
+    "vision",
+    [
+        {"hidden_size": "768"},
+        {"image_size": [1024, 1024]},
+        {"num_attention_heads": 0},
+        {"num_hidden_layers": -1},
+        {"qkv_bias": 1},
+        {"layer_norm_eps": "small"},
+        {"global_attn_indexes": 3},
+        {"mlp_ratio": "4"},
+    ],
+    ids=str,
+)
+def test_sizes_that_are_none_are_named(vision: dict[str, Any]) -> None:
+    named = next(iter(vision)).replace("mlp_ratio", "mlp_dim")
+    with pytest.raises(CheckpointError, match=named):
+        SamConfig.from_dict({"vision_config": vision})
+
+
+def test_a_section_that_is_none_is_named() -> None:
+    with pytest.raises(CheckpointError, match="vision_config"):
+        SamConfig.from_dict({"vision_config": "large"})
