@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sam_core.atomic import placed
 from sam_core.modeling.cell import MASK_STRIDE, CellNetwork
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig
@@ -49,7 +49,8 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
     step = _resume(run / "checkpoint.pt", network, optimiser, average)
     crops = _ahead(sampler.crops(config.seed + 1_000_003 * step), 4 * config.batch)
     generator = torch.Generator().manual_seed(config.seed + step)
-    sums: Record = {}
+    _forget_after(run / "log.jsonl", step)
+    recent: dict[str, list[float]] = {}
     started = time.perf_counter()
     while step < config.steps:
         rate = config.learning_rate * _schedule(step, config)
@@ -64,13 +65,14 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
         step += 1
         _update_average(average, network, min(config.average, step / (step + 10)))
         for key, value in parts.items():
-            sums[key] = sums.get(key, 0.0) + value / config.log_every
+            recent.setdefault(key, []).append(value)
         if step % config.log_every == 0:
             seconds = (time.perf_counter() - started) / config.log_every
-            record = {"step": step, "learning_rate": rate, "seconds": seconds, **sums}
+            means = {key: float(np.mean(values)) for key, values in recent.items()}
+            record = {"step": step, "learning_rate": rate, "seconds": seconds, **means}
             _append(run / "log.jsonl", record)
             yield record
-            sums, started = {}, time.perf_counter()
+            recent, started = {}, time.perf_counter()
         if step % config.save_every == 0 or step == config.steps:
             _save(run / "checkpoint.pt", network, optimiser, average, step)
 
@@ -101,8 +103,9 @@ def batch_loss(
                 chosen = logits[torch.arange(len(best)), best]
                 if index == 0:
                     iou = true_iou(chosen, target)
-                    parts |= {"answers": float(answers.detach()), "iou_click": float(iou[lone].mean())}
-                    parts |= {"iou_box": float(iou[~lone].mean())}
+                    parts["answers"] = float(answers.detach())
+                    kinds = {"iou_click": lone, "iou_box": ~lone}
+                    parts |= {key: float(iou[kind].mean()) for key, kind in kinds.items() if kind.any()}
                 xy, positive = correction(chosen.cpu(), target.cpu(), generator)
                 prompts = prompts.click(xy * MASK_STRIDE + 0.5 * (MASK_STRIDE - 1), positive)
                 # Now and then the user starts from clicks alone again.
@@ -174,13 +177,17 @@ def _save(
     path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int
 ) -> None:
     state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step}
-    _replace(path, lambda temporary: torch.save(state, temporary))
+    with placed(path) as beside:
+        torch.save(state, beside)
 
 
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_suffix(".part")
-    write(temporary)
-    os.replace(temporary, path)
+def _forget_after(log: Path, step: int) -> None:
+    """Drop what was logged after the checkpoint that a run goes on from: those steps are taken again."""
+    if log.exists():
+        lines = log.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if json.loads(line)["step"] <= step]
+        with placed(log) as beside:
+            beside.write_text("".join(kept))
 
 
 def _append(path: Path, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -167,10 +168,13 @@ class TestLoop:
     def test_a_run_that_stopped_goes_on(self, tmp_path: Path) -> None:
         first = list(train(config(4), sampler(), tmp_path))
         assert [r["step"] for r in first] == [2, 4]
+        with (tmp_path / "log.jsonl").open("a") as log:
+            log.write('{"step": 6}\n')  # logged, but stopped before the next checkpoint
         more = list(train(config(6), sampler(), tmp_path))
         assert [r["step"] for r in more] == [6]
         assert all(math.isfinite(v) for r in first + more for v in (r["answers"], r["proposals"]))
-        assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
+        logged = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+        assert logged == first + more
         assert not list(tmp_path.glob("*.part"))
 
     def test_what_it_learned_can_be_loaded(self, tmp_path: Path) -> None:
