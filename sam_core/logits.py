@@ -12,6 +12,7 @@ from sam_core.types import Box, Mask, Region, Shape
 OUTSIDE = -32.0  # the logit of what was not looked at
 SURE = 8.0  # the logit of a mask that somebody drew
 MARGIN = 4  # pixels around a drawn mask that its logits cover too
+BAND = 1 << 19  # pixels drawn at a time: what fits into a cache, and a mask of any size needs no more memory
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -27,6 +28,11 @@ class Logits:
     shape
         Height and width of the plane.
 
+    Raises
+    ------
+    ValueError
+        The values are no grid, or the region has no area.
+
     Examples
     --------
     >>> logits = Logits(np.array([[-1.0, 3.0]], np.float32), (0, 0, 2, 4), (2, 4))
@@ -39,9 +45,22 @@ class Logits:
     box: Region
     shape: Shape
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be interpolated."""
+        y0, x0, y1, x1 = self.box
+        if self.values.ndim != 2 or not self.values.size or not (y0 < y1 and x0 < x1):
+            msg = (
+                f"got logits of shape {self.values.shape} over {self.box}, expected a grid (h, w) with values "
+                "over a region y0 < y1, x0 < x1"
+            )
+            raise ValueError(msg)
+
     @classmethod
     def of_mask(cls, mask: Mask) -> Logits:
         """Make logits of +8 and -8 of a mask (H, W) bool of a whole plane."""
+        if mask.ndim != 2:
+            msg = f"got a mask of shape {mask.shape}, expected (H, W) of the whole plane; choose one plane"
+            raise ValueError(msg)
         rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
         if not len(rows):
             return cls(np.full((1, 1), -SURE, np.float32), (0.0, 0.0, 1.0, 1.0), (mask.shape[0], mask.shape[1]))
@@ -67,8 +86,8 @@ class Logits:
         """
         rows = _Axis.between(region[0], region[2], size[0], self.box[0], self.box[2], self.values.shape[0])
         cols = _Axis.between(region[1], region[3], size[1], self.box[1], self.box[3], self.values.shape[1])
-        values = self.values.astype(np.float32, copy=False)
-        down = values[rows.low] * (1 - rows.weight)[:, None] + values[rows.high] * rows.weight[:, None]
+        above, below = (self.values[index].astype(np.float32, copy=False) for index in (rows.low, rows.high))
+        down = above * (1 - rows.weight)[:, None] + below * rows.weight[:, None]
         out = np.asarray(down[:, cols.low] * (1 - cols.weight) + down[:, cols.high] * cols.weight, np.float32)
         out[rows.outside] = OUTSIDE
         out[:, cols.outside] = OUTSIDE
@@ -90,7 +109,7 @@ class Logits:
         box = self._around_positives()
         if box is None:
             return np.zeros((0, 0), bool), (0, 0)
-        drawn = self.sample(box) > 0
+        drawn = self._drawn(box)
         rows, cols = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
         if not len(rows):
             return np.zeros((0, 0), bool), (0, 0)
@@ -116,6 +135,12 @@ class Logits:
         (y0, y1), (x0, x1) = sides
         return float(y0), float(x0), float(y1), float(x1)
 
+    def _drawn(self, box: Box) -> Mask:
+        """Tell which pixels of a box are positive, some rows at a time."""
+        y0, x0, y1, x1 = box
+        step = max(1, BAND // (x1 - x0))
+        return np.concatenate([self.sample((y, x0, min(y + step, y1), x1)) > 0 for y in range(y0, y1, step)])
+
     def _around_positives(self) -> Box | None:
         """Return the pixels of the plane that may be positive: interpolation reaches one cell further."""
         region = self.positive_region(margin=1)
@@ -138,7 +163,7 @@ class _Axis:
     @classmethod
     def between(cls, first: float, last: float, count: int, start: float, stop: float, cells: int) -> _Axis:
         """Place `count` centres spread over first..last among `cells` centres spread over start..stop."""
-        edge = first + (np.arange(count) + 0.5) * ((last - first) / count)
+        edge = first + (np.arange(count) + 0.5) * ((last - first) / max(count, 1))
         at = ((edge - start) * (cells / (stop - start)) - 0.5).clip(0, cells - 1)
         low = np.minimum(at.astype(np.intp), max(cells - 2, 0))
         return cls(low, np.minimum(low + 1, cells - 1), (at - low).astype(np.float32), (edge < start) | (edge > stop))
