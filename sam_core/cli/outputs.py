@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,38 +10,34 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from sam_core.atomic import placed
 from sam_core.cli.job import Format
 from sam_core.cli.work import Found
 from sam_core.image import to_rgb8
 from sam_core.overlay import comfortable_scale, montage, overlay
-from sam_core.storage import save_coco, save_geojson, save_labels, save_measures
+from sam_core.storage import Planes, save_coco, save_geojson, save_labels, save_measures
 
 SHOWN = 9  # planes of a stack in its picture
 
 
 def write(
     found: Found,
-    planes: Sequence[NDArray[Any]],
+    planes: Planes,
     stem: Path,
     formats: Sequence[Format],
     *,
-    scale: tuple[float, ...] | None = None,
     made_by: str = "",
     picture: bool = False,
 ) -> dict[str, Path]:
     """Write the objects in each format, and a picture of them, and say where each went."""
+    labels, name = found.labels, planes.path.name
+    about: Any = {"scale": planes.scale, "unit": planes.unit, "axes": planes.axes}
     writers: dict[Format, tuple[str, Callable[[Path], object]]] = {
-        Format.TIFF: (
-            "_labels.tif",
-            lambda path: save_labels(path, found.labels, scale=scale, made_by=made_by),
-        ),
-        Format.OME_ZARR: (
-            "_labels.ome.zarr",
-            lambda path: save_labels(path, found.labels, scale=scale, made_by=made_by),
-        ),
-        Format.COCO: ("_coco.json", lambda path: save_coco(path, found.masks)),
-        Format.GEOJSON: (".geojson", lambda path: save_geojson(path, found.labels)),
-        Format.CSV: ("_measures.csv", lambda path: save_measures(path, found.labels, planes, scale=scale)),
+        Format.TIFF: ("_labels.tif", lambda path: save_labels(path, labels, made_by=made_by, **about)),
+        Format.OME_ZARR: ("_labels.ome.zarr", lambda path: save_labels(path, labels, made_by=made_by, **about)),
+        Format.COCO: ("_coco.json", lambda path: save_coco(path, found.masks, file_name=name, made_by=made_by)),
+        Format.GEOJSON: (".geojson", lambda path: save_geojson(path, labels, axes=planes.axes)),
+        Format.CSV: ("_measures.csv", lambda path: save_measures(path, labels, planes, **about)),
     }
     written: dict[str, Path] = {}
     for chosen in dict.fromkeys(formats):
@@ -66,10 +61,6 @@ def draw(planes: Sequence[NDArray[Any]], labels: NDArray[np.int32]) -> NDArray[n
 
 
 def save_picture(path: Path, rgb8: NDArray[np.uint8]) -> None:
-    """Write a PNG beside its place and move it there, so that no half picture is ever found."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    """Write a PNG, whole or not at all."""
+    with placed(path) as beside:
         Image.fromarray(rgb8).save(beside, format="PNG")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -113,9 +113,14 @@ def find_everything(encode: Encoder, planes: Sequence[Plane], follow: Follow, *,
     """Segment everything in every plane; what overlaps by `min_iou` in neighbouring planes is one object."""
     steps = follow(planes, "planes") if len(planes) > 1 else planes
     masks = [_everything(encode, plane, follow) for plane in steps]
-    if len(planes) == 1:
+    if not _is_stack(planes):
         return Found(masks, masks[0].to_labels())
     return Found(masks, stitch([each.to_labels() for each in masks], min_iou=min_iou))
+
+
+def _is_stack(planes: Sequence[Plane]) -> bool:
+    """Tell a stack, though it be of one plane, from an image, whose labels are (H, W)."""
+    return len(planes) != 1 or len(getattr(planes, "shape", ())) == 3
 
 
 def _everything(encode: Encoder, plane: Plane, follow: Follow) -> Masks:
@@ -141,7 +146,7 @@ def find_asked(
         raise PromptError(msg)
     stack = EncodedStack(planes, encode)
     seeds = _seeds(encode.model, stack[start], prompts)
-    if len(planes) == 1:
+    if not _is_stack(planes):
         return Found([seeds], _numbered(seeds))
     masks = [Masks.empty(stack[start].image_shape)] * len(planes)
     masks[start] = seeds
