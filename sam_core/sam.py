@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from sam_core.embedding import Embedding
 from sam_core.errors import EmbeddingError
 from sam_core.families.family import Family
 from sam_core.families.load import load_family, save_family
-from sam_core.families.place import Place, places_for, places_of_overview, places_of_tile
+from sam_core.families.place import Place, places_for, places_of_home, places_of_overview, places_of_tile
 from sam_core.image import to_rgb8
 from sam_core.logits import Logits
 from sam_core.masks import Masks
@@ -24,6 +25,7 @@ from sam_core.overlap import nms
 from sam_core.prompt import Prompt
 from sam_core.segment_all import SegmentAllOptions
 from sam_core.tiling import Tiling, owner, windows
+from sam_core.types import Region
 
 SAME_OBJECT = 0.6  # box IoU from which two proposals are taken for the same object
 
@@ -203,25 +205,52 @@ class Sam:
             if (min_score is None or score >= min_score)
             and (min_stability is None or logits.stability() >= min_stability)
         ]
+        # Copies, so that one answer does not hold in memory all those that were drawn with it.
+        kept = [(i, replace(logits, values=logits.values.copy()), score) for i, logits, score in kept]
         index, logits, scores = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
         return Masks.from_logits(embedding.image_shape, logits, scores, index)
 
     def _answer(
         self, embedding: Embedding, prompts: Sequence[Prompt], candidates: Literal[1, 3], min_score: float | None
     ) -> list[list[Answer]]:
-        """Ask for each prompt the finest place that holds it; climb to coarser ones while the answer is cut off."""
-        found: list[list[Answer]] = [[] for _ in prompts]
-        pending = {i: places_for(embedding, prompt, self._family) for i, prompt in enumerate(prompts)}
+        """Ask for each prompt the finest place that holds it."""
+        places = {i: places_for(embedding, prompt, self._family) for i, prompt in enumerate(prompts)}
+        found = self._climb(embedding, prompts, places, candidates, min_score)
+        # An object clicked near its end may run out of the tile of the click and yet fit into another one: the
+        # overview tells. Else a click on one side of a seam would get a coarser answer than one on the other.
+        homes: dict[int, list[Place]] = {}
+        for i, (place, answers) in found.items():
+            if place.tile < 0 <= places[i][0].tile and answers:
+                region = _union(prompts[i].extent, _best(answers).positive_region() or prompts[i].extent)
+                homes[i] = places_of_home(embedding, region, self._family)
+        homes = {i: way for i, way in homes.items() if way and way[0].tile != places[i][0].tile}
+        for i, (place, answers) in self._climb(embedding, prompts, homes, candidates, min_score).items():
+            if answers and not _is_cut(_best(answers)):
+                found[i] = place, answers
+        return [found[i][1] for i in range(len(prompts))]
+
+    def _climb(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        places: Mapping[int, Sequence[Place]],
+        candidates: Literal[1, 3],
+        min_score: float | None,
+    ) -> dict[int, tuple[Place, list[Answer]]]:
+        """Ask each prompt at the first of its places, and at the next ones while the answer is cut off."""
+        found: dict[int, tuple[Place, list[Answer]]] = {}
+        pending = dict(places)
         while pending:
-            climbing: dict[int, list[Place]] = {}
+            climbing: dict[int, Sequence[Place]] = {}
             for indices in _together(pending):
                 place = pending[indices[0]][0]
-                # A poor answer may be poor because it is cut off, so it is left out only where there is no way up.
-                least = min_score if all(len(pending[i]) == 1 for i in indices) else None
+                # A poor answer may be poor because it is cut off, so it is left out only where there is no way up; and
+                # where answers mend others, all are needed.
+                least = min_score if all(len(pending[i]) == 1 and i not in found for i in indices) else None
                 asked = self._ask(embedding, place, [prompts[i] for i in indices], candidates, least)
                 for i, answers in zip(indices, asked, strict=True):
-                    found[i] = answers
-                    if len(pending[i]) > 1 and answers and _is_cut(max(answers, key=itemgetter(1))[0]):
+                    found[i] = _mended(found[i], answers, place) if i in found else (place, answers)
+                    if len(pending[i]) > 1 and _lacks(found[i][1], min_score):
                         climbing[i] = pending[i][1:]
             pending = climbing
         return found
@@ -238,8 +267,7 @@ class Sam:
         placed = [place.frame.prompt_into(prompt) for prompt in prompts]
         for part in self._family.decode(place.levels(), place.frame.shape, placed, candidates, min_score):
             for i, values, box, score in zip(part.prompt, part.values, part.boxes, part.scores, strict=True):
-                logits = place.frame.logits_out(values, tuple(box), embedding.image_shape)
-                found[i].append((logits, float(score)))
+                found[i].append((place.logits_out(values, tuple(box), embedding.image_shape), float(score)))
         return found
 
     # -- propose -----------------------------------------------------------------------------------------------------
@@ -282,6 +310,27 @@ def _together(pending: Mapping[int, Sequence[Place]]) -> Iterable[list[int]]:
     for i, places in pending.items():
         groups.setdefault(places[0].key, []).append(i)
     return groups.values()
+
+
+def _best(answers: Sequence[Answer]) -> Logits:
+    return max(answers, key=itemgetter(1))[0]
+
+
+def _lacks(answers: Sequence[Answer], min_score: float | None) -> bool:
+    """Tell whether an answer that is wanted, the best or one that scores well enough, is cut off."""
+    wanted = [logits for logits, score in answers if min_score is not None and score >= min_score]
+    return bool(answers) and any(_is_cut(logits) for logits in (_best(answers), *wanted))
+
+
+def _mended(finer: tuple[Place, list[Answer]], answers: list[Answer], place: Place) -> tuple[Place, list[Answer]]:
+    """Replace the candidates that are cut off by those of a coarser place; all of them where the best one is."""
+    if _is_cut(_best(finer[1])):
+        return place, answers
+    return finer[0], [new if _is_cut(old[0]) else old for old, new in zip(finer[1], answers, strict=True)]
+
+
+def _union(a: Region, b: Region) -> Region:
+    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
 
 
 def _is_cut(logits: Logits) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sam_core import Embedding, Masks, Prompt, Tiling, to_rgb8
+from sam_core import Embedding, EmbeddingError, Masks, Prompt, Tiling, to_rgb8
 from sam_core.logits import Logits
 from sam_core.tiling import windows
 
@@ -41,12 +41,16 @@ class FakeSegmenter:
         min_stability: float | None = None,
     ) -> Masks:
         """Answer with regions; of three candidates the second has the best score."""
+        if embedding.model != self.fingerprint:
+            msg = f"got an embedding made by model {embedding.model!r}, expected one of {self.fingerprint!r}"
+            raise EmbeddingError(msg)
         self.decoded += len(prompts)
         regions = self._regions(embedding)
         logits, scores, index = [], [], []
         for i, prompt in enumerate(prompts):
             prompt.check(embedding.image_shape)
-            found = Logits.of_mask(regions == self._under(regions, prompt)) if self._under(regions, prompt) else None
+            region = self._under(regions, prompt)
+            found = Logits.of_mask(regions == region) if region else None
             for score in (0.9,) if candidates == 1 else (0.5, 0.95, 0.7):
                 if found is not None and score >= (min_score or 0):
                     logits.append(found)

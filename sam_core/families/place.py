@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_core.embedding import Embedding
 from sam_core.families.family import Family, View
 from sam_core.frame import Frame
+from sam_core.logits import Logits
 from sam_core.prompt import Prompt
 from sam_core.tiling import home, owner, windows
+from sam_core.types import Region, Shape
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,6 +46,24 @@ class Place:
     def levels(self) -> list[Tensor]:
         """Return the features of the view, each (C, h, w)."""
         return [torch.from_numpy(level[max(self.tile, 0)]) for level in self.embedding.features[self.view.levels]]
+
+    def logits_out(self, values: NDArray[np.float32], box: Region, plane: Shape) -> Logits:
+        """Convert logits (h, w) over a box of the view into logits about a plane of this shape.
+
+        Views are padded at the bottom and on the right. What is answered there is left out inside the plane, where the
+        plane goes on but was not seen.
+        """
+        logits = self.frame.logits_out(values, box, plane)
+        kept, ends = list(values.shape), self.frame.box_out((0, 0, *self.frame.shape))[2:]
+        for axis, end in enumerate(ends):
+            cell = (logits.box[axis + 2] - logits.box[axis]) / values.shape[axis]
+            if end < plane[axis] - 0.5:
+                kept[axis] = min(kept[axis], max(1, round((end - logits.box[axis]) / cell)))
+        if kept == list(values.shape):
+            return logits
+        y0, x0, y1, x1 = logits.box
+        y1, x1 = y0 + (y1 - y0) * kept[0] / values.shape[0], x0 + (x1 - x0) * kept[1] / values.shape[1]
+        return Logits(values[: kept[0], : kept[1]], (y0, x0, y1, x1), plane)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -78,6 +100,14 @@ def places_for(embedding: Embedding, prompt: Prompt, family: Family) -> list[Pla
     places = [] if tile is None else list(places_of_tile(embedding, tile, family))
     places += places_of_overview(embedding, family)
     return [place for place in places if place.reach >= size] or places[-1:]
+
+
+def places_of_home(embedding: Embedding, region: Region, family: Family) -> list[Place]:
+    """Return the places in the tile that holds a region of the plane, finest first; none where no tile does."""
+    tile = home(embedding.tiling, region, embedding.image_shape)
+    size = max(region[2] - region[0], region[3] - region[1])
+    places = [] if tile is None else places_of_tile(embedding, tile, family)
+    return [place for place in places if place.reach >= size]
 
 
 def _overview_scale(embedding: Embedding) -> tuple[float, float]:
