@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
+from sam_core.labels import renumber
 from sam_core.logits import Logits
 from sam_core.types import Labels, Mask, Shape
 
@@ -34,6 +35,11 @@ class Masks:
     logits
         n low-resolution logits, or None where there are none.
 
+    Raises
+    ------
+    ValueError
+        These are not all n.
+
     Examples
     --------
     >>> masks = Masks.from_labels(np.array([[0, 1, 1], [2, 0, 0]], np.int32))
@@ -48,6 +54,14 @@ class Masks:
     stability: NDArray[np.float32]
     prompt: NDArray[np.int32]
     logits: tuple[Logits | None, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse columns of different length."""
+        columns = ("crops", "offsets", "scores", "stability", "prompt", "logits")
+        lengths = {name: len(getattr(self, name)) for name in columns}
+        if len(set(lengths.values())) != 1:
+            msg = f"got masks with {lengths}, expected as many of each"
+            raise ValueError(msg)
 
     @classmethod
     def empty(cls, shape: Shape) -> Masks:
@@ -75,13 +89,12 @@ class Masks:
         Raises
         ------
         ValueError
-            The image is not two-dimensional or has negative labels.
+            The image is not two-dimensional, or its labels are not integers of at least 0.
         """
-        if labels.ndim != 2 or not np.issubdtype(labels.dtype, np.integer) or labels.min(initial=0) < 0:
-            msg = f"got labels of shape {labels.shape} and dtype {labels.dtype}, expected (H, W) integers of at least 0"
+        if labels.ndim != 2:
+            msg = f"got labels of shape {labels.shape}, expected (H, W); choose one plane"
             raise ValueError(msg)
-        values, dense = np.unique(labels, return_inverse=True)
-        dense = dense.reshape(labels.shape) + (0 if len(values) and values[0] == 0 else 1)
+        dense = renumber(labels)
         places = ndimage.find_objects(dense)
         return cls(
             shape=(labels.shape[0], labels.shape[1]),
@@ -94,7 +107,7 @@ class Masks:
         )
 
     @classmethod
-    def merge(cls, parts: Sequence[Masks]) -> Masks:
+    def merge(cls, parts: Iterable[Masks]) -> Masks:
         """Join masks of one plane; prompts are renumbered so that those of different parts stay different.
 
         Raises
@@ -102,6 +115,7 @@ class Masks:
         ValueError
             There is no part, or parts are of different planes.
         """
+        parts = list(parts)
         shapes = {part.shape for part in parts}
         if len(shapes) != 1:
             msg = f"got parts of shapes {sorted(shapes)}, expected at least one part, all of one plane"

@@ -107,7 +107,7 @@ def _are_sizes(pair: object, least: int) -> bool:
     return (
         isinstance(pair, tuple)
         and len(pair) == 2
-        and all(isinstance(size, Integral) and size >= least for size in pair)
+        and all(isinstance(size, Integral) and int(size) >= least for size in pair)
     )
 
 
