@@ -10,22 +10,17 @@ from hypothesis import strategies as st
 from sam_core import Masks, Prompt, SegmentAllOptions, Tiling, segment, segment_all
 from sam_core.overlap import mask_iou
 from sam_core.sam import Sam
+from tests import pictures
 from tests.fake_family import FakeFamily, fake_sam
+from tests.pictures import picture, same_objects, separate_rectangles
 
 SHAPE = (120, 160)
 TILING = Tiling(tile=(40, 40), halo=(12, 12))
 EVERY = SegmentAllOptions(points_per_side=10)
 
 
-def draw(*boxes: tuple[int, int, int, int], shape: tuple[int, int] = SHAPE) -> np.ndarray:
-    labels = np.zeros(shape, np.int32)
-    for i, (y0, x0, y1, x1) in enumerate(boxes, start=1):
-        labels[y0:y1, x0:x1] = i
-    return labels
-
-
-def picture(labels: np.ndarray) -> np.ndarray:
-    return (255 * (labels > 0)).astype(np.uint8)
+def draw(*boxes: tuple[int, int, int, int]) -> np.ndarray:
+    return pictures.draw(*boxes, shape=SHAPE)
 
 
 def everything(sam: Sam, labels: np.ndarray, tiling: Tiling | None) -> Masks:
@@ -147,26 +142,3 @@ class TestEverything:
             found = everything(sam, labels, each)
             assert same_objects(found.to_labels(), labels)
             assert len(found) == labels.max()
-
-
-@st.composite
-def separate_rectangles(draw_from: st.DrawFn) -> np.ndarray:
-    """Rectangles of 8 to 11 pixels a side, each in a cell of 14: wider than the grid of clicks, smaller than halos."""
-    rows, cols = draw_from(st.integers(1, 4)), draw_from(st.integers(1, 4))
-    labels = np.zeros((14 * rows + 1, 14 * cols + 1), np.int32)
-    for i in range(rows * cols):
-        if draw_from(st.booleans()):
-            height, width = (draw_from(st.integers(8, 11)) for _ in range(2))
-            y, x = (draw_from(st.integers(1, 13 - side)) for side in (height, width))
-            row, col = 14 * (i // cols) + y, 14 * (i % cols) + x
-            labels[row : row + height, col : col + width] = labels.max() + 1
-    return labels
-
-
-def same_objects(a: np.ndarray, b: np.ndarray) -> bool:
-    """Tell whether two label images show the same objects, however they are numbered."""
-    pairs = np.unique(np.stack([a.ravel(), b.ravel()]), axis=1)
-    return bool(
-        (pairs[0] == 0).sum() == (pairs[1] == 0).sum() == ((pairs == 0).all(axis=0)).sum()
-        and len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
-    )
