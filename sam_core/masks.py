@@ -95,7 +95,7 @@ class Masks:
             msg = f"got labels of shape {labels.shape}, expected (H, W); choose one plane"
             raise ValueError(msg)
         dense = renumber(labels)
-        places = ndimage.find_objects(dense)
+        places = ndimage.find_objects(dense) if dense.size else []
         return cls(
             shape=(labels.shape[0], labels.shape[1]),
             crops=tuple(dense[place] == i for i, place in enumerate(places, start=1)),
