@@ -182,10 +182,10 @@ def _read_pair(folder: Path, name: str, files: Files) -> tuple[Plane, Labels]:
 
 
 def _pixels(path: Path) -> Plane:
-    from skimage.io import imread  # slow to import
+    from sam_core.storage import read_planes  # slow to import
 
-    try:
-        return np.asarray(np.load(path, allow_pickle=False) if path.suffix == ".npy" else imread(path))
-    except (ValueError, OSError, SyntaxError) as error:
-        msg = f"got {path} that cannot be read ({error!r}), expected an image; replace it or leave the item out"
-        raise ImageError(msg) from error
+    planes = read_planes(path)
+    if len(planes) != 1:
+        msg = f"got {path} with {len(planes)} planes, expected one; save stacks as .npz with arrays `image` and `label`"
+        raise ImageError(msg)
+    return planes[0]
