@@ -60,7 +60,7 @@ class Prompt:
         points
             N points y, x.
         positive
-            N signs; all True when left out.
+            N signs, True or 1 for a click on the object, False or 0 for one beside it; all True when left out.
         box
             Half-open y0, x0, y1, x1.
         previous
@@ -69,21 +69,24 @@ class Prompt:
         Raises
         ------
         PromptError
-            Nothing is given, something is not finite or of the wrong shape, the box is empty or inverted, or points and
-            signs are of different length.
+            Nothing is given, something is not finite or of the wrong type or shape, the box is empty or inverted, or
+            points and signs are of different length.
         """
-        placed, signs = _points(points), None
-        signs = np.ones(len(placed), bool) if positive is None else np.atleast_1d(np.asarray(positive)).astype(bool)
-        if signs.shape != (len(placed),):
-            msg = f"got {len(placed)} points and signs of shape {signs.shape}, expected one sign a point"
-            raise PromptError(msg)
+        placed = _points(points)
+        signs = _signs(positive, len(placed))
         if not len(placed) and box is None and previous is None:
             msg = "got an empty prompt, expected points, a box or a previous mask; give at least one of them"
             raise PromptError(msg)
         return cls(placed, signs, None if box is None else _box(box), _previous(previous))
 
     def click(self, point: tuple[float, float], positive: bool = True) -> Prompt:
-        """Return the prompt with one more click at y, x."""
+        """Return the prompt with one more click at y, x.
+
+        Raises
+        ------
+        PromptError
+            The point is none.
+        """
         return Prompt.of(
             np.concatenate([self.points, _points([point])]),
             np.append(self.positive, positive),
@@ -115,15 +118,19 @@ class Prompt:
 
     @property
     def extent(self) -> Region:
-        """The half-open region of the plane that the prompt is about: its box, positive clicks and previous mask."""
-        regions = [] if self.box is None else [np.asarray(self.box, float)]
-        clicks = self.points[self.positive] if self.positive.any() or regions else self.points
-        regions += [np.concatenate([p, p + 1]).astype(float) for p in clicks]
+        """The half-open region of the plane that the prompt is about: its box, positive clicks and previous mask.
+
+        Where there is none of these, that of the negative clicks, or else of what a previous answer without a mask saw.
+        """
+        regions = [] if self.box is None else [self.box]
+        regions += [np.concatenate([p, p + 1]) for p in self.points[self.positive]]
         drawn = None if self.previous is None else self.previous.positive_region()
         regions += [] if drawn is None else [np.array(drawn)]
+        if not regions:
+            regions = [np.concatenate([p, p + 1]) for p in self.points]
         if not regions and self.previous is not None:
             regions = [np.array(self.previous.box)]
-        stacked = np.stack(regions)
+        stacked = np.stack(regions).astype(float)
         y0, x0 = stacked[:, :2].min(axis=0)
         y1, x1 = stacked[:, 2:].max(axis=0)
         return float(y0), float(x0), float(y1), float(x1)
@@ -155,21 +162,38 @@ class Prompt:
 
 
 def _points(points: ArrayLike) -> NDArray[np.float32]:
-    placed = np.asarray(points, np.float32)
+    placed = _copied(points, "points", "a list of (y, x)")
     placed = placed.reshape(0, 2) if placed.size == 0 else placed
     if placed.ndim != 2 or placed.shape[1] != 2:
         msg = f"got points of shape {placed.shape}, expected (N, 2): a list of (y, x)"
         raise PromptError(msg)
     if not np.isfinite(placed).all():
-        msg = f"got points {placed.tolist()}, expected finite numbers"
+        y, x = placed[~np.isfinite(placed).all(axis=1)][0]
+        msg = f"got a point at y={y:g}, x={x:g}, expected finite numbers"
         raise PromptError(msg)
     return placed
 
 
+def _signs(positive: ArrayLike | None, count: int) -> NDArray[np.bool_]:
+    if positive is None:
+        return np.ones(count, bool)
+    signs = np.atleast_1d(_copied(positive, "signs", "one of True or False for each point"))
+    if signs.shape != (count,):
+        msg = f"got {count} points and signs of shape {signs.shape}, expected one sign a point"
+        raise PromptError(msg)
+    if not np.isin(signs, (0, 1)).all():
+        msg = f"got signs {sorted(set(signs.tolist()))}, expected True or 1 (on the object), False or 0 (beside it)"
+        raise PromptError(msg)
+    return signs.astype(bool)
+
+
 def _box(box: ArrayLike) -> NDArray[np.float32]:
-    placed = np.asarray(box, np.float32)
-    if placed.shape != (4,) or not np.isfinite(placed).all():
-        msg = f"got a box {np.asarray(box).tolist()}, expected four finite numbers y0, x0, y1, x1"
+    placed = _copied(box, "a box", "y0, x0, y1, x1")
+    if placed.shape != (4,):
+        msg = f"got a box of shape {placed.shape}, expected four numbers y0, x0, y1, x1"
+        raise PromptError(msg)
+    if not np.isfinite(placed).all():
+        msg = f"got a box {_plain(placed)}, expected finite numbers y0, x0, y1, x1"
         raise PromptError(msg)
     y0, x0, y1, x1 = placed
     if y1 <= y0 or x1 <= x0:
@@ -181,17 +205,37 @@ def _box(box: ArrayLike) -> NDArray[np.float32]:
 def _previous(previous: Logits | NDArray[Any] | None) -> Logits | None:
     if previous is None or isinstance(previous, Logits):
         return previous
+    if not hasattr(previous, "__array__"):
+        msg = (
+            f"got a previous mask of type {type(previous).__name__}, expected an array (H, W) or Logits; "
+            "for one of Masks see Prompt.refine"
+        )
+        raise PromptError(msg)
     whole = np.asarray(previous)
     if whole.ndim != 2 or whole.size == 0:
         msg = f"got a previous mask of shape {whole.shape}, expected (H, W) of the whole plane"
         raise PromptError(msg)
     if whole.dtype == bool:
         return Logits.of_mask(whole)
-    if not np.issubdtype(whole.dtype, np.floating) or not np.isfinite(whole).all():
-        msg = f"got a previous mask of dtype {whole.dtype}, expected bool, or finite floats that are logits"
+    if whole.dtype.kind != "f":
+        msg = f"got a previous mask of dtype {whole.dtype}, expected bool, or floats that are logits; give mask > 0"
+        raise PromptError(msg)
+    values = _copied(whole, "a previous mask", "logits")
+    if not np.isfinite(values).all():
+        msg = "got a previous mask with values that are not finite, expected logits; clip them"
         raise PromptError(msg)
     height, width = whole.shape
-    return Logits(whole.astype(np.float32), (0.0, 0.0, float(height), float(width)), (height, width))
+    return Logits(values, (0.0, 0.0, float(height), float(width)), (height, width))
+
+
+def _copied(given: ArrayLike, what: str, expected: str) -> NDArray[np.float32]:
+    """Copy what is given, so that nobody changes it later."""
+    try:
+        with np.errstate(over="ignore"):  # becomes infinite, and is refused as such
+            return np.array(given, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        msg = f"got {what} {given!r}, expected numbers: {expected}"
+        raise PromptError(msg) from None
 
 
 def _plain(box: NDArray[np.float32]) -> tuple[float, ...]:
