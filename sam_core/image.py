@@ -87,7 +87,8 @@ def _channels(image: NDArray[Any], channel: int | None) -> NDArray[Any]:
 def _stretch(planes: NDArray[Any], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
     low, high = limits if limits is not None else _limits(planes)
     span = float(high) - float(low)
-    scaled = (planes.astype(np.float32) - np.float32(low)) * np.float32(255 / span if span > 0 else 0)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite becomes dark below
+        scaled = (planes.astype(np.float32) - np.float32(low)) * np.float32(255 / span if span > 0 else 0)
     finite = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
     return np.asarray(finite.clip(0, 255).round(), np.uint8)
 

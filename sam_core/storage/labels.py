@@ -78,7 +78,7 @@ def save_labels(
     write = _writer(path)
     small = smallest(labels)
     axes = axes or "ZYX"[-small.ndim :]
-    if len(axes) != small.ndim or not axes.endswith("YX"):
+    if axes not in ("YX", "ZYX", "TYX") or len(axes) != small.ndim:
         msg = f"got axes {axes} for labels of shape {small.shape}, expected YX, ZYX or TYX; one letter for each axis"
         raise ValueError(msg)
     check_scale(scale, small.ndim)
@@ -192,6 +192,7 @@ def _ascii(text: str) -> str:
 def _write_zarr(path: Path, labels: NDArray[Any], axes: str, scale: Scale | None, unit: str, made_by: str) -> None:
     import zarr
 
+    path.mkdir()  # zarr would make the folders around it as well
     group = zarr.open_group(path, mode="w", zarr_format=2)
     levels = _levels(labels)
     for i, level in enumerate(levels):

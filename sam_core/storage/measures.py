@@ -191,7 +191,7 @@ def _inside(
             msg = f"got labels of shape {labels.shape} for a plane of shape {plane.shape}, expected the same size"
             raise ValueError(msg)
         chosen = labels > 0
-        yield number, labels[chosen], plane[chosen].reshape(np.count_nonzero(chosen), -1).astype(np.float64)
+        yield number, labels[chosen], plane.reshape(*labels.shape, -1)[chosen].astype(np.float64)
 
 
 def _text(value: Any) -> str:

@@ -28,8 +28,8 @@ def read_picture(path: Path, start: bytes, known: str) -> Source:
         count = getattr(image, "n_frames", 1)
         if count > 1 and image.format != "MPO":  # a camera's other pictures of the same scene
             return Source(_Frames(path, (count, image.height, image.width, 3)), "TYXS")
-        values = _upright(image)
         depth = _deep(image)
+        values = _upright(image)
     if depth:
         with opened(path, start, known) as image:
             image.tile = [tile._replace(args=depth) for tile in image.tile]  # type: ignore[attr-defined]
