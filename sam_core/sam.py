@@ -274,7 +274,10 @@ class Sam:
 
     @torch.inference_mode()
     def propose(self, embedding: Embedding) -> list[Prompt] | None:
-        """Say where the objects probably are: a prompt with a click and a box for each, most certain first.
+        """Say where the objects probably are: a prompt for each, most certain first.
+
+        It is a click, which is answered better than the rough box of a proposal; objects too large to be seen at full
+        resolution also have the box, which tells how coarsely to look.
 
         A model without a proposal head (the SAM family) returns None.
         """
@@ -287,7 +290,9 @@ class Sam:
             found += self._propose(embedding, pyramid, 0.0)
         found += self._propose(embedding, list(places_of_overview(embedding, self._family)), pyramids[0][-1].reach)
         keep = nms(np.array([f[1] for f in found]).reshape(-1, 4), np.array([f[2] for f in found]), SAME_OBJECT)
-        return [Prompt.of([found[i][0]], box=found[i][1]) for i in keep]
+        closest = pyramids[0][0].reach
+        chosen = [found[i] for i in keep]
+        return [Prompt.of([point], box=box if _extent(box) > closest else None) for point, box, _ in chosen]
 
     def _propose(self, embedding: Embedding, pyramid: Sequence[Place], finer: float) -> list[Found]:
         """Collect what each view proposes of the sizes that it is for; `finer` is the reach of the view before."""
@@ -296,12 +301,16 @@ class Sam:
             for proposal in self._family.propose(place.levels(), place.frame.shape):
                 ((y, x),) = place.frame.points_out(np.array([proposal.point]))
                 point, box = (float(y), float(x)), place.frame.box_out(proposal.box)
-                size = max(box[2] - box[0], box[3] - box[1])
+                size = _extent(box)
                 mine = place.tile < 0 or owner(embedding.tiling, point, embedding.image_shape) == place.tile
                 if mine and finer / 2 <= size and (size <= place.reach or i == len(pyramid) - 1):
                     found.append((point, box, proposal.score))
             finer = place.reach
         return found
+
+
+def _extent(box: Region) -> float:
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def _together(pending: Mapping[int, Sequence[Place]]) -> Iterable[list[int]]:

@@ -157,18 +157,28 @@ def _answers(
             left = [p for p in left if not clicked[tuple(p.points[0].astype(int))]]
         batch, left = left[: options.points_per_batch], left[options.points_per_batch :]
         if batch:
-            masks = model.decode(
-                embedding,
-                batch,
-                candidates=1 if clicked is None else 3,
-                min_score=options.min_score,
-                min_stability=options.min_stability,
-            )
+            masks = _decode(model, embedding, batch, options, all_of_three=clicked is not None)
             # The logits of thousands of masks would fill the memory; they also know nothing of what is cleared away.
             masks = _cleaned(replace(masks, logits=(None,) * len(masks)), options.min_area)
             if clicked is not None:
                 _paint(masks, clicked)
             yield masks
+
+
+def _decode(
+    model: Segmenter, embedding: Embedding, prompts: Sequence[Prompt], options: SegmentAllOptions, *, all_of_three: bool
+) -> Masks:
+    """Answer clicks with the best of three candidates, or with all, and clear prompts with one, as `segment` does."""
+    lone = [p for p in prompts if p.is_lone_click]
+    clear = [p for p in prompts if not p.is_lone_click]
+    least = {"min_score": options.min_score, "min_stability": options.min_stability}
+    parts = [Masks.empty(embedding.image_shape)]
+    if lone:
+        three = model.decode(embedding, lone, candidates=3, **least)
+        parts.append(three if all_of_three else three.best())
+    if clear:
+        parts.append(model.decode(embedding, clear, candidates=1, **least))
+    return Masks.merge(parts)
 
 
 def _paint(masks: Masks, plane: NDArray[np.bool_]) -> None:

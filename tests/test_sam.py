@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_core import EmbeddingError, Prompt, PromptError, SegmentAllOptions, Tiling, samples
-from sam_core.families.cell import CellFamily
+from sam_core.families.cell import FILL, CellFamily
 from sam_core.families.place import places_for
 from sam_core.modeling.cell import CellConfig, CellNetwork
 from sam_core.sam import Sam
@@ -156,14 +156,15 @@ class TestDecode:
             sam.decode(sam.encode(plane), [prompt])
 
 
-def test_proposals_lie_on_the_plane_and_carry_boxes(sam: Sam, plane: np.ndarray) -> None:
+def test_proposals_lie_on_the_plane_and_have_boxes_where_they_are_large(sam: Sam, plane: np.ndarray) -> None:
     for tiling in (None, TILING):
         embedding = sam.encode(plane, tiling=tiling)
         prompts = sam.propose(embedding)
         assert prompts is not None
         for prompt in prompts:
             prompt.check(embedding.image_shape)
-            assert prompt.box is not None
+            y0, x0, y1, x1 = prompt.extent
+            assert (prompt.box is not None) == (max(y1 - y0, x1 - x0) > FILL * TINY.window)
 
 
 _CACHE: list = []
