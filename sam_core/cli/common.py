@@ -25,6 +25,7 @@ Model = Annotated[
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of a Hub repository.")]
 Device = Annotated[str, typer.Option(help='"cpu", "cuda", "mps", ..., or "auto" for the best there is.')]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line, for machines.")]
+Time = Annotated[int | None, typer.Option(help="Which time to look at, counted from 0; all of them if left out.")]
 Channel = Annotated[int | None, typer.Option(help="Which channel to look at, counted from 0; all of them if left out.")]
 
 

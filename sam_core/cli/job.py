@@ -75,6 +75,8 @@ class Job:
         Plane of a stack that the prompts are about; None for the middle one.
     channel
         Which channel to look at; None for all.
+    time
+        Which time to look at, of a time-lapse; None for all.
     """
 
     encoder: Callable[[], Encoder]
@@ -84,6 +86,7 @@ class Job:
     prompts: Sequence[Prompt] = ()
     plane: int | None = None
     channel: int | None = None
+    time: int | None = None
 
     def run(self, file: Path, name: str, screen: Screen) -> bool:
         """Do it, say what came of it, and return whether it went well."""
@@ -103,7 +106,7 @@ class Job:
         from sam_core.storage import read_planes
 
         started = time.perf_counter()
-        stack = read_planes(file, channel=self.channel)
+        stack = read_planes(file, channel=self.channel, time=self.time)
         encoder = self.encoder()
         found = self._find(encoder, stack, screen)
         made_by = f"sam-core {__version__}, model {encoder.model.fingerprint}"

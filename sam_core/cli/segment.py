@@ -14,6 +14,7 @@ from sam_core.cli.common import (
     Json,
     Model,
     Revision,
+    Time,
     cache_folder,
     image_files,
     numbers,
@@ -63,6 +64,7 @@ def segment(
         ),
     ] = None,
     channel: Channel = None,
+    time: Time = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("segmented"),
     format: Annotated[
         list[Format] | None, typer.Option("--format", "-f", help="What to write; may be given several times.")
@@ -87,7 +89,7 @@ def segment(
     out.mkdir(parents=True, exist_ok=True)
     segmenter = common.load_model(model, revision=revision, device=device)
     encoder = _encoder(segmenter, tile, bool(prompts) if cache is None else cache)
-    job = Job(encoder, out, format or [Format.TIFF], overlay, prompts, plane, channel)
+    job = Job(encoder, out, format or [Format.TIFF], overlay, prompts, plane, channel, time)
     with Screen(as_json) as screen:
         names = output_names(files)
         failed = sum(

@@ -52,9 +52,9 @@ def _values(path: Path, file: tifffile.TiffFile, series: tifffile.TiffPageSeries
     if series.dataoffset is None or series.keyframe is None or not series.keyframe.is_memmappable:
         return _Pages(path, file, series)
     dtype = series.dtype.newbyteorder(file.byteorder)
-    _check_end(path, series.dataoffset + math.prod(series.shape) * dtype.itemsize)
-    name = series.keyframe.parent.filehandle.path  # the first of several files, perhaps
-    mapped: NDArray[Any] = np.memmap(name, dtype, "r", series.dataoffset, series.shape)
+    part = Path(series.keyframe.parent.filehandle.path)  # OME may point at another file
+    _check_end(part, series.dataoffset + math.prod(series.shape) * dtype.itemsize)
+    mapped: NDArray[Any] = np.memmap(part, dtype, "r", series.dataoffset, series.shape)
     file.close()
     return mapped
 
