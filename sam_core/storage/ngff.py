@@ -51,7 +51,7 @@ def _finest(path: Path, group: zarr.Group, image: Meta) -> Source:
     level = image["datasets"][0]
     values = group[level["path"]]
     if not isinstance(values, zarr.Array):
-        msg = f"got {path}, whose level {level['path']} is a group, expected an array; {image}"
+        msg = f"got {path}, whose level {level['path']} is a group, expected an array; export it once more"
         raise ImageError(msg)
     axes = image.get("axes") or [{"name": name} for name in "tczyx"]  # before 0.3
     named = [axis if isinstance(axis, dict) else {"name": axis} for axis in axes]
