@@ -239,6 +239,8 @@ class Sam:
     ) -> dict[int, tuple[Place, list[Answer]]]:
         """Ask each prompt at the first of its places, and at the next ones while the answer is cut off."""
         found: dict[int, tuple[Place, list[Answer]]] = {}
+        # Of three candidates the best is taken, but for the clicks of a grid: there all that score well enough are.
+        passing = None if self._family.proposes else min_score
         pending = dict(places)
         while pending:
             climbing: dict[int, Sequence[Place]] = {}
@@ -250,7 +252,7 @@ class Sam:
                 asked = self._ask(embedding, place, [prompts[i] for i in indices], candidates, least)
                 for i, answers in zip(indices, asked, strict=True):
                     found[i] = _mended(found[i], answers, place) if i in found else (place, answers)
-                    if len(pending[i]) > 1 and _lacks(found[i][1], min_score):
+                    if len(pending[i]) > 1 and _lacks(found[i][1], passing):
                         climbing[i] = pending[i][1:]
             pending = climbing
         return found
