@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+BAND = 1 << 24  # values that are counted at a time: counting copies them into 8 bytes each
+
 
 def stretch(rgb8: NDArray[np.uint8], low: float = 0.5, high: float = 99.8) -> NDArray[np.uint8]:
     """Stretch a plane so that its `low` percentile becomes 0 and its `high` percentile 255.
@@ -30,7 +32,8 @@ def stretch(rgb8: NDArray[np.uint8], low: float = 0.5, high: float = 99.8) -> ND
     >>> int(stretch(dim).max())
     255
     """
-    counts = np.cumsum(np.bincount(rgb8.reshape(-1), minlength=256))
+    bands = np.array_split(rgb8, max(1, rgb8.size // BAND))
+    counts = np.cumsum(sum(np.bincount(band.reshape(-1), minlength=256) for band in bands))
     lo, hi = np.searchsorted(counts, counts[-1] * np.array([low, high]) / 100)
     table = (np.arange(256) - float(lo)) * (255.0 / max(float(hi - lo), 1.0))
     return table.clip(0, 255).round().astype(np.uint8)[rgb8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from sam_core.errors import ImageError
 
 LOW, HIGH = 0.5, 99.8  # percentiles between which an image that is not uint8 is stretched
-SAMPLE = 1_000_000  # values that percentiles are taken of: more change nothing that can be seen
+SAMPLE = 1_000_000  # values that percentiles are taken of, up to 4 times: more change nothing that can be seen
+BAND = 1_000_000  # values that are converted at a time, so that an image of any size needs little more memory
 MOST_CHANNELS = 32  # a last axis longer than this is no channel axis
 
 
@@ -28,17 +30,19 @@ def to_rgb8(
         Take this channel alone, as gray.
     limits
         The values that become 0 and 255. When left out: 0 and 255 for uint8, which passes unchanged, 0 and 1 for bool,
-        and for all else the percentiles 0.5 and 99.8 of the finite values. A constant image becomes black.
+        and for all else the percentiles 0.5 and 99.8 of the finite values of all channels. A constant image becomes
+        black, as does any where both limits are the same.
 
     Returns
     -------
     NDArray[np.uint8]
-        (H, W, 3).
+        (H, W, 3), never a view of `image`.
 
     Raises
     ------
     ImageError
-        No pixels, not a plane, a dtype that is not real, nothing finite, or no such channel.
+        No pixels, not a plane, a dtype that is not real, nothing finite, no such channel, or limits that are not finite
+        or the wrong way round.
 
     Examples
     --------
@@ -48,49 +52,66 @@ def to_rgb8(
     np.uint8(0)
     """
     planes = _channels(np.asarray(image), channel)
-    eight = planes if planes.dtype == np.uint8 and limits is None else _stretch(planes, limits)
+    eight = planes.copy() if planes.dtype == np.uint8 and limits is None else _stretch(planes, limits)
     count = eight.shape[2]
     if count == 1:
         return np.repeat(eight, 3, axis=2)
     if count == 2:
         return np.concatenate([eight, np.zeros_like(eight[..., :1])], axis=2)
-    return np.ascontiguousarray(eight[..., :3])
+    return eight
 
 
 def _channels(image: NDArray[Any], channel: int | None) -> NDArray[Any]:
     """Return (H, W, C), checked."""
-    if image.dtype == object or not (image.dtype == bool or np.issubdtype(image.dtype, np.number)):
-        msg = f"got an image of dtype {image.dtype}, expected numbers; read it with an image library first"
-        raise ImageError(msg)
-    if np.issubdtype(image.dtype, np.complexfloating):
+    if image.dtype.kind == "c":
         msg = f"got an image of dtype {image.dtype}, expected real numbers; take np.abs(image) first"
+        raise ImageError(msg)
+    if image.dtype.kind not in "biuf":
+        msg = f"got an image of dtype {image.dtype}, expected numbers; read it with an image library first"
         raise ImageError(msg)
     if image.ndim not in (2, 3) or image.size == 0:
         msg = f"got an image of shape {image.shape}, expected a plane (H, W) or (H, W, C) with pixels; choose one plane"
         raise ImageError(msg)
     planes = image[..., None] if image.ndim == 2 else image
     count = planes.shape[2]
-    if channel is not None:
-        if not 0 <= channel < count:
-            msg = f"got channel {channel} of an image with {count} channels, expected 0..{count - 1}"
-            raise ImageError(msg)
-        return planes[..., [channel]]
-    if count > 4:
-        hint = (
-            "choose one with channel=" if count <= MOST_CHANNELS else "channels come last; choose one plane of a stack"
-        )
-        msg = f"got an image of shape {image.shape} with {count} channels, expected 1 to 4; {hint}"
+    if count > MOST_CHANNELS or (channel is None and count > 4):
+        msg = f"got an image of shape {image.shape} with {count} channels, expected 1 to 4; {_hint(image.shape)}"
         raise ImageError(msg)
-    return planes[..., :3]
+    if channel is None:
+        return planes[..., :3]
+    if channel not in range(count):
+        msg = f"got channel {channel} of an image with {count} channels, expected 0..{count - 1}"
+        raise ImageError(msg)
+    return planes[..., [channel]]
+
+
+def _hint(shape: tuple[int, ...]) -> str:
+    """Say what to do with what are probably no channels, and with too many."""
+    if shape[2] <= MOST_CHANNELS:
+        return "choose one with channel="
+    first = ", or bring channels last with np.moveaxis(image, 0, -1)" if shape[0] <= 4 else ""
+    return f"choose one plane of a stack with image[i]{first}"
 
 
 def _stretch(planes: NDArray[Any], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
-    low, high = limits if limits is not None else _limits(planes)
-    span = float(high) - float(low)
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite becomes dark below
-        scaled = (planes.astype(np.float32) - np.float32(low)) * np.float32(255 / span if span > 0 else 0)
-    finite = np.nan_to_num(scaled, nan=0.0, posinf=0.0, neginf=0.0)
-    return np.asarray(finite.clip(0, 255).round(), np.uint8)
+    low, high = _limits(planes) if limits is None else _ordered(limits)
+    eight = np.zeros(planes.shape, np.uint8)
+    rows = max(1, BAND // planes[0].size)
+    for start in range(0, len(planes) if low < high else 0, rows):
+        # float64: what is large and varies little, in float32 would not vary at all.
+        band = planes[start : start + rows].astype(np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled = (band - low) / (high - low) * 255
+        eight[start : start + rows] = np.where(np.isfinite(band), np.fmin(np.fmax(scaled, 0), 255), 0).round()
+    return eight
+
+
+def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
+    low, high = float(limits[0]), float(limits[1])
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        msg = f"got limits {limits}, expected two finite values, the lower one first"
+        raise ImageError(msg)
+    return low, high
 
 
 def _limits(planes: NDArray[Any]) -> tuple[float, float]:
@@ -98,14 +119,18 @@ def _limits(planes: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 1.0
     if planes.dtype == np.uint8:
         return 0.0, 255.0
-    values = planes.reshape(-1)[:: max(1, planes.size // SAMPLE)]
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        finite = planes[np.isfinite(planes)]
+    step = max(1, math.isqrt(planes.size // SAMPLE))  # along y and x: all channels are seen
+    finite = _finite(planes[::step, ::step])
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = np.percentile(finite, (LOW, HIGH)) if len(finite) else (0.0, 0.0)
+    if low < high:
+        return float(low), float(high)
+    finite = _finite(planes)  # a few bright spots on nothing: the sample may have missed them
     if not len(finite):
         msg = "got an image without a single finite value, expected some pixels that are not NaN or infinite"
         raise ImageError(msg)
-    low, high = np.percentile(finite, (LOW, HIGH))
-    if low == high:  # a few bright spots on nothing
-        low, high = finite.min(), finite.max()
-    return float(low), float(high)
+    return float(finite.min()), float(finite.max())
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    return np.asarray(values[np.isfinite(values)], np.float64)
