@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from sam_core.logits import Logits
 from sam_core.prompt import Prompt
-
-Region = tuple[float, float, float, float]
+from sam_core.types import Region, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class Frame:
 
     origin: tuple[float, float]
     scale: tuple[float, float]
-    shape: tuple[int, int]
+    shape: Shape
 
     def points_into(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """Convert points (N, 2) y, x of the plane into this frame."""
@@ -74,6 +73,6 @@ class Frame:
             previous=None if previous is None else replace(previous, box=self.box_into(previous.box), shape=self.shape),
         )
 
-    def logits_out(self, values: NDArray[np.float32], box: Region, plane: tuple[int, int]) -> Logits:
+    def logits_out(self, values: NDArray[np.float32], box: Region, plane: Shape) -> Logits:
         """Convert logits about the picture into logits about the plane of shape `plane`."""
         return Logits(values, self.box_out(box), plane)

@@ -1,0 +1,46 @@
+"""One encoded plane."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import FrozenInstanceError, replace
+
+import numpy as np
+import pytest
+
+from sam_core import Embedding, Tiling
+
+
+def _embedding(tiles: int = 1, tiling: Tiling | None = None) -> Embedding:
+    levels = np.zeros((tiles, 8, 4, 4), np.float16), np.zeros((tiles, 2, 8, 8), np.float32)
+    return Embedding(levels, (30, 40), tiling, "model")
+
+
+def test_its_size_is_that_of_all_levels_and_of_the_overview() -> None:
+    one = _embedding()
+    assert one.nbytes == 8 * 16 * 2 + 2 * 64 * 4
+    assert replace(_embedding(4), overview=one).nbytes == 5 * one.nbytes
+
+
+def test_without_tiling_it_is_one_window() -> None:
+    assert _embedding().windows == ((0, 0, 30, 40),)
+
+
+def test_its_windows_are_those_of_its_tiling() -> None:
+    tiling = Tiling((20, 20), (5, 5))
+    assert _embedding(4, tiling).windows == tiling.windows((30, 40))
+    assert len(_embedding(4, tiling).windows) == 4
+
+
+def test_it_does_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        _embedding().model = "other"
+
+
+def test_it_is_itself_alone_and_can_be_a_weak_key() -> None:
+    one, other = _embedding(), _embedding()
+    assert one != other
+    kept = weakref.WeakKeyDictionary({one: 1, other: 2})
+    assert (kept[one], len(kept)) == (1, 2)
+    del other
+    assert len(kept) == 1
