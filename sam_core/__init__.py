@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sam_core.sam import Sam
     from sam_core.segment import segment
     from sam_core.segment_all import SegmentAllOptions, segment_all
-    from sam_core.storage import save_labels
+    from sam_core.storage import Planes, read_planes, save_coco, save_geojson, save_labels, save_measures
     from sam_core.tiling import Tiling
     from sam_core.types import Segmenter
 
@@ -36,12 +36,17 @@ __all__ = [
     "ImageError",
     "Logits",
     "Masks",
+    "Planes",
     "Prompt",
     "PromptError",
     "propagate",
+    "read_planes",
     "Sam",
     "SamError",
+    "save_coco",
+    "save_geojson",
     "save_labels",
+    "save_measures",
     "segment",
     "segment_all",
     "SegmentAllOptions",
@@ -59,12 +64,17 @@ _HOMES = {
     "ImageError": "errors",
     "Logits": "logits",
     "Masks": "masks",
+    "Planes": "storage",
     "Prompt": "prompt",
     "PromptError": "errors",
     "propagate": "propagate",
+    "read_planes": "storage",
     "Sam": "sam",
     "SamError": "errors",
+    "save_coco": "storage",
+    "save_geojson": "storage",
     "save_labels": "storage",
+    "save_measures": "storage",
     "segment": "segment",
     "segment_all": "segment_all",
     "SegmentAllOptions": "segment_all",
