@@ -60,12 +60,18 @@ def cells(
     seed
         The same seed makes the same picture.
 
+    Raises
+    ------
+    ValueError
+        A side or the diameter is less than a pixel, or the count negative.
+
     Examples
     --------
     >>> sample = cells(seed=1)
     >>> sample.image.shape, sample.image.dtype, bool(sample.labels.max() > 10)
     ((256, 256), dtype('uint16'), True)
     """
+    _check(shape, count, diameter)
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.int32)
     for blob in _blobs(rng, (1, *shape), count, diameter, 1.0):
@@ -78,11 +84,17 @@ def z_stack(
 ) -> Sample:
     """Make a stack (Z, Y, X) of round cells; a plane is three times as thick as a pixel is wide.
 
+    Raises
+    ------
+    ValueError
+        A side or the diameter is less than a pixel, or the count negative.
+
     Examples
     --------
     >>> z_stack(seed=1).labels.shape
     (16, 128, 128)
     """
+    _check(shape, count, diameter)
     rng = np.random.default_rng(seed)
     labels = np.zeros(shape, np.int32)
     for blob in _blobs(rng, shape, count, diameter, 3.0):
@@ -95,11 +107,17 @@ def time_lapse(
 ) -> Sample:
     """Make a time-lapse (T, Y, X) of cells that drift by about a pixel a frame.
 
+    Raises
+    ------
+    ValueError
+        A side or the diameter is less than a pixel, or the count negative.
+
     Examples
     --------
     >>> time_lapse(seed=1).axes
     'TYX'
     """
+    _check(shape, count, diameter)
     rng = np.random.default_rng(seed)
     blobs = _blobs(rng, (1, *shape[1:]), count, diameter, 1.0)
     drifts = rng.normal(0, 0.8, (len(blobs), 3)) * (0, 1, 1)
@@ -139,17 +157,28 @@ class _Blob:
         region[inside & (region == 0)] = self.number
 
 
+def _check(shape: tuple[int, ...], count: int, diameter: float) -> None:
+    if min(shape) < 1 or count < 0 or not diameter >= 1:
+        msg = (
+            f"got {count} cells of {diameter} pixels in {shape}, expected a count of at least 0, sides and a diameter "
+            "of at least 1 pixel"
+        )
+        raise ValueError(msg)
+
+
 def _blobs(
     rng: np.random.Generator, shape: tuple[int, int, int], count: int, diameter: float, thickness: float
 ) -> list[_Blob]:
     """Place blobs so that they touch here and there: each at least 0.9 mean diameters from the others."""
     placed: list[_Blob] = []
+    centres = np.full((count, 3), np.inf)
     size = np.array([thickness, 1.0, 1.0])
     for _ in range(60 * count):
         if len(placed) == count:
             break
         centre = rng.uniform(0, np.array(shape) - 1) if shape[0] > 1 else np.array([0, *rng.uniform(0, shape[1:])])
-        if all(np.linalg.norm((centre - b.centre) * size) > 0.9 * diameter for b in placed):
+        if np.linalg.norm((centres - centre) * size, axis=1).min() > 0.9 * diameter:
+            centres[len(placed)] = centre
             radii = diameter / 2 * rng.uniform(0.75, 1.15, 3) / size
             waves = np.stack([rng.uniform(0, 0.08, 3), rng.uniform(0, 2 * np.pi, 3)], axis=1)
             placed.append(_Blob(len(placed) + 1, centre, radii, rng.uniform(0, np.pi), waves))
