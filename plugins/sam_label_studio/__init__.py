@@ -1,0 +1,1 @@
+"""A Label Studio ML backend on `sam_core`."""

@@ -1,0 +1,5 @@
+"""Images of tasks, fetched with care."""
+
+
+class ImageSource:
+    """Opens what a task refers to."""
