@@ -25,7 +25,7 @@ from sam_core.overlap import nms
 from sam_core.prompt import Prompt
 from sam_core.segment_all import SegmentAllOptions
 from sam_core.tiling import Tiling, owner, windows
-from sam_core.types import Region
+from sam_core.types import Box, Region, Shape
 
 SAME_OBJECT = 0.6  # box IoU from which two proposals are taken for the same object
 
@@ -126,7 +126,7 @@ class Sam:
         rgb8 = self._family.prepare(to_rgb8(image))
         shape = (rgb8.shape[0], rgb8.shape[1])
         tiles = windows(tiling, shape)
-        features = self._encode_tiles(rgb8, tiles)
+        features = self._encode_tiles(rgb8, tiles, shape)
         overview = None
         if len(tiles) > 1:
             y0, x0, y1, x1 = tiles[0]
@@ -134,12 +134,13 @@ class Sam:
         return Embedding(features, shape, tiling if len(tiles) > 1 else None, self.fingerprint, overview)
 
     def _encode_tiles(
-        self, rgb8: NDArray[np.uint8], tiles: Sequence[tuple[int, int, int, int]]
+        self, rgb8: NDArray[np.uint8], tiles: Sequence[Box], plane: Shape
     ) -> tuple[NDArray[np.floating], ...]:
         kind = np.float32 if self.dtype == "float32" else np.float16
         features: list[NDArray[np.floating]] = []
         for i, (y0, x0, y1, x1) in enumerate(tiles):
-            levels = self._family.encode(rgb8[y0:y1, x0:x1])
+            views = self._family.views((y1 - y0, x1 - x0), plane)
+            levels = self._family.encode(rgb8[y0:y1, x0:x1], views)
             features = features or [np.empty((len(tiles), *level.shape), kind) for level in levels]
             for array, level in zip(features, levels, strict=True):
                 array[i] = level.float().cpu().numpy()
@@ -150,7 +151,7 @@ class Sam:
         factor = max(height / limit[0], width / limit[1])
         size = (max(1, round(height / factor)), max(1, round(width / factor)))
         small = np.array(Image.fromarray(rgb8).resize(size[::-1], Image.Resampling.BOX))
-        return Embedding(self._encode_tiles(small, [(0, 0, *size)]), size, None, self.fingerprint)
+        return Embedding(self._encode_tiles(small, [(0, 0, *size)], (height, width)), size, None, self.fingerprint)
 
     # -- decode ------------------------------------------------------------------------------------------------------
 
@@ -292,7 +293,7 @@ class Sam:
             found += self._propose(embedding, pyramid, 0.0)
         found += self._propose(embedding, list(places_of_overview(embedding, self._family)), pyramids[0][-1].reach)
         keep = nms(np.array([f[1] for f in found]).reshape(-1, 4), np.array([f[2] for f in found]), SAME_OBJECT)
-        closest = pyramids[0][0].reach
+        closest = next(place.reach for place in pyramids[0] if place.view.shrink >= 1)
         chosen = [found[i] for i in keep]
         return [Prompt.of([point], box=box if _extent(box) > closest else None) for point, box, _ in chosen]
 

@@ -33,10 +33,10 @@ class FakeFamily:
     def prepare(self, rgb8: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return rgb8
 
-    def encode(self, rgb8: NDArray[np.uint8]) -> list[Tensor]:
+    def encode(self, rgb8: NDArray[np.uint8], views: Sequence[View]) -> list[Tensor]:
         return [torch.from_numpy(rgb8[..., 0].astype(np.float32))[None]]
 
-    def views(self, shape: tuple[int, int]) -> list[View]:
+    def views(self, shape: tuple[int, int], plane: tuple[int, int]) -> list[View]:
         return [View(slice(0, 1), 1.0, float(max(shape)))]
 
     def decode(

@@ -44,10 +44,30 @@ def plane() -> np.ndarray:
 
 
 class TestEncode:
-    def test_a_small_plane_is_one_octave(self, sam: Sam) -> None:
+    def test_a_small_plane_is_one_octave_and_is_enlarged(self, sam: Sam) -> None:
         embedding = sam.encode(np.zeros((40, 60), np.uint8))
-        assert [level.shape for level in embedding.features] == [(1, 32, 8, 8), (1, 8, 16, 16), (1, 8, 32, 32)]
+        enlarged = [(1, 32, 10, 16), (1, 8, 20, 32), (1, 8, 40, 64)]
+        assert [level.shape for level in embedding.features] == [
+            *enlarged,
+            (1, 32, 8, 8),
+            (1, 8, 16, 16),
+            (1, 8, 32, 32),
+        ]
         assert embedding.overview is None
+
+    def test_what_is_enlarged_is_where_it_was(self, sam: Sam) -> None:
+        embedding = sam.encode(np.zeros((40, 60), np.uint8))
+        place = places_for(embedding, Prompt.of([(10, 20)]), sam._family)[0]
+        assert place.frame.shape == (80, 120)
+        assert place.frame.points_into(np.array([(10, 20)])).tolist() == [[20.5, 40.5]]  # a pixel's centre
+        assert place.frame.box_out((20, 40, 22, 42)) == (10, 20, 11, 21)
+
+    def test_a_small_tile_of_a_large_plane_is_not_enlarged(self, sam: Sam, plane: np.ndarray) -> None:
+        whole, tiled = (
+            places_for(sam.encode(plane, tiling=tiling), Prompt.of([(5, 5)]), sam._family)[0].view.shrink
+            for tiling in (None, Tiling((32, 32), (8, 8)))
+        )
+        assert whole == tiled == 1
 
     def test_a_larger_plane_is_a_pyramid(self, sam: Sam, plane: np.ndarray) -> None:
         embedding = sam.encode(plane)

@@ -17,9 +17,11 @@ from sam_core.families.family import Answers, Proposal, View
 from sam_core.modeling.cell import MASK_STRIDE, PLANE_MULTIPLE, TOKEN_STRIDE, CellNetwork
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.prompt import Prompt
+from sam_core.types import Shape
 
 LEVELS = 3  # features of one octave: at strides 8, 4 and 2
 FILL = 0.7  # of its window an object may take: it was trained to see some surroundings
+ENLARGED = 1.5  # windows: planes up to this size are also seen at twice their size
 CHUNK = 16  # prompts decoded together: their image tokens stay in the cache of one core
 
 
@@ -47,18 +49,23 @@ class CellFamily:
         """Stretch the contrast of a plane (H, W, 3), as in training."""
         return stretch(rgb8)
 
-    def views(self, shape: tuple[int, int]) -> list[View]:
-        """Return octaves: each half as fine as the one before, until the picture fits into one window."""
-        octaves = 1 + max(0, math.ceil(math.log2(max(shape) / self._window)))
-        return [View(slice(LEVELS * i, LEVELS * (i + 1)), 2.0**i, FILL * self._window * 2.0**i) for i in range(octaves)]
+    def views(self, shape: Shape, plane: Shape) -> list[View]:
+        """Return octaves: each half as fine as the one before, until the picture fits into one window.
 
-    def encode(self, rgb8: NDArray[np.uint8]) -> list[Tensor]:
+        A small plane is also seen enlarged: what is on it is small, and masks are drawn at every second pixel.
+        """
+        first = -1 if max(plane) <= ENLARGED * self._window else 0
+        last = max(0, math.ceil(math.log2(max(shape) / self._window)))
+        shrinks = [2.0**octave for octave in range(first, last + 1)]
+        return [View(slice(LEVELS * i, LEVELS * (i + 1)), s, FILL * self._window * s) for i, s in enumerate(shrinks)]
+
+    def encode(self, rgb8: NDArray[np.uint8], views: Sequence[View]) -> list[Tensor]:
         """Encode a picture (H, W, 3) at each octave."""
         pixels = torch.from_numpy(np.ascontiguousarray(rgb8)).to(self._device).permute(2, 0, 1).unsqueeze(0)
-        x = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+        picture = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
         levels: list[Tensor] = []
-        for octave, _ in enumerate(self.views((rgb8.shape[0], rgb8.shape[1]))):
-            x = F.avg_pool2d(x, 2, ceil_mode=True) if octave else x
+        for view in views:
+            x = _resized(picture, view.shrink)
             levels += [level[0] for level in self.network.encoder(self._pad(x).to(self._dtype))]
         return levels
 
@@ -164,6 +171,13 @@ class CellFamily:
                 box = (max(cy - top, 0), max(cx - left, 0), min(cy + bottom, shape[0]), min(cx + right, shape[1]))
                 found.append(Proposal((cy - 0.5, cx - 0.5), box, float(score)))
         return found
+
+
+def _resized(x: Tensor, shrink: float) -> Tensor:
+    """Shrink pictures (B, 3, H, W) by a power of two, or enlarge them where it is less than 1."""
+    if shrink < 1:
+        return F.interpolate(x, scale_factor=1 / shrink, mode="bilinear")
+    return F.avg_pool2d(x, int(shrink), ceil_mode=True) if shrink > 1 else x
 
 
 def _alike(prompts: Sequence[Prompt]) -> Iterator[list[int]]:

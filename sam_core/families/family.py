@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sam_core.prompt import Prompt
+from sam_core.types import Shape
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -63,7 +64,7 @@ class View:
     levels
         Which of the picture's features belong to it.
     shrink
-        Pixels of the picture to a pixel of the view.
+        Pixels of the picture to a pixel of the view; less than 1 where it is enlarged.
     reach
         Largest extent in pixels of the picture that an object may have to be answered from here.
     """
@@ -87,12 +88,12 @@ class Family(Protocol):
         """Adjust the contrast of a whole plane (H, W, 3), before it is cut into tiles."""
         ...
 
-    def encode(self, rgb8: NDArray[np.uint8]) -> list[Tensor]:
-        """Encode a picture (H, W, 3): features (C, h, w), those of all views one after another."""
+    def views(self, shape: Shape, plane: Shape) -> Sequence[View]:
+        """Return the views of a picture of this shape, a part of a plane of that shape; finest first."""
         ...
 
-    def views(self, shape: tuple[int, int]) -> Sequence[View]:
-        """Return the views of a picture of this shape, finest first."""
+    def encode(self, rgb8: NDArray[np.uint8], views: Sequence[View]) -> list[Tensor]:
+        """Encode a picture (H, W, 3) for its views: features (C, h, w), those of all views one after another."""
         ...
 
     def decode(

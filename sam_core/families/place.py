@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -75,8 +76,8 @@ def places_of_tile(embedding: Embedding, tile: int, family: Family) -> Iterator[
     """Yield the views of a tile that are finer than the overview, finest first."""
     y0, x0, y1, x1 = windows(embedding.tiling, embedding.image_shape)[tile]
     limit = _overview_scale(embedding)[0] if embedding.overview is not None else float("inf")
-    for view in family.views((y1 - y0, x1 - x0)):
-        if view.shrink < limit or view.shrink == 1:
+    for view in family.views((y1 - y0, x1 - x0), embedding.image_shape):
+        if view.shrink < limit or view.shrink <= 1:
             yield _place(embedding, tile, view, (y0, x0), (1.0, 1.0), (y1 - y0, x1 - x0))
 
 
@@ -84,7 +85,7 @@ def places_of_overview(embedding: Embedding, family: Family) -> Iterator[Place]:
     """Yield the views of the overview, finest first; none where the plane is one tile."""
     if embedding.overview is not None:
         shape = embedding.overview.image_shape
-        for view in family.views(shape):
+        for view in family.views(shape, embedding.image_shape):
             yield _place(embedding.overview, -1, view, (0, 0), _overview_scale(embedding), shape)
 
 
@@ -126,6 +127,6 @@ def _place(
     frame = Frame(
         origin=(float(origin[0]), float(origin[1])),
         scale=(scale[0] * view.shrink, scale[1] * view.shrink),
-        shape=(-(-shape[0] // int(view.shrink)), -(-shape[1] // int(view.shrink))),
+        shape=(math.ceil(shape[0] / view.shrink), math.ceil(shape[1] / view.shrink)),
     )
     return Place(embedding, tile, view, frame, view.reach * min(scale))

@@ -15,6 +15,7 @@ from sam_core.families.family import Answers, Proposal, View
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.modeling.sam_network import SamNetwork
 from sam_core.prompt import Prompt
+from sam_core.types import Shape
 
 CHUNK = 8  # prompts decoded together: 64 x 64 tokens of 256 channels each, small enough for the caches
 MEAN = (123.675, 116.28, 103.53)  # of ImageNet, in 0..255
@@ -36,11 +37,11 @@ class VitFamily:
         """Leave the contrast as it is: these networks were trained on photographs."""
         return rgb8
 
-    def views(self, shape: tuple[int, int]) -> list[View]:
+    def views(self, shape: Shape, plane: Shape) -> list[View]:
         """Return the one view there is."""
         return [View(slice(0, 1), 1.0, float(max(shape)))]
 
-    def encode(self, rgb8: NDArray[np.uint8]) -> list[Tensor]:
+    def encode(self, rgb8: NDArray[np.uint8], views: Sequence[View]) -> list[Tensor]:
         """Encode a picture (H, W, 3): one level (256, 64, 64) for SAM's own sizes."""
         height, width = self._scaled((rgb8.shape[0], rgb8.shape[1]))
         scaled = np.asarray(Image.fromarray(rgb8).resize((width, height), Image.Resampling.BILINEAR))
