@@ -139,6 +139,11 @@ class TestNumericalEdges:
             assert (black, white) == (0, 255)
             assert 126 <= gray <= 129
 
+    def test_what_is_too_large_to_subtract_is_bright(self) -> None:
+        plane = np.array([[-1.7e308, -1e308, 0.7e308, 1.7e308]])
+        assert _gray(to_rgb8(plane, limits=(-1e308, 0.7e308))).tolist() == [[0, 0, 255, 255]]
+        assert not to_rgb8(plane, limits=(-1.7e308, 1.7e308)).any()
+
     @given(
         hnp.arrays(
             st.sampled_from([np.float16, np.float32, np.float64, np.int64, np.uint64, np.int8]),

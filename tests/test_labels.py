@@ -121,6 +121,11 @@ class TestStitch:
         np.testing.assert_array_equal(joined[1], joined[0])
         np.testing.assert_array_equal(joined[2], joined[0])
 
+    @pytest.mark.parametrize(("min_iou", "count"), [(0.5, 1), (0.51, 2)])
+    def test_the_least_iou_is_enough(self, min_iou: float, count: int) -> None:
+        joined = stitch([np.array([[1, 1]]), np.array([[0, 1]])], min_iou=min_iou)
+        assert joined.max() == count
+
     def test_pairs_that_are_too_small_do_not_push_out_one_that_is_not(self) -> None:
         before = np.array([[1] * 11 + [2] * 2])
         here = np.array([[2] * 4 + [1] * 9])
