@@ -1,5 +1,161 @@
-"""Embeddings by the address of the image, in memory and on disk."""
+"""Embeddings found by the address of the image, in memory, and by its pixels, on disk."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+from sam_core import Embedding, EmbeddingCache, Planes, Segmenter, Tiling
+from sam_label_studio.errors import FetchError
+from sam_label_studio.images import ImageSource, shown
+
+Key: TypeAlias = tuple[str, str, str, int]
+"""Fingerprint of the model, address of Label Studio, address of the image, page."""
+MEMORY = 1 << 30  # bytes
+FRESH = 600.0  # seconds after which an address is looked at again: the image behind it may be another
+LARGE = 2048  # pixels: a plane with a longer side is cut into tiles
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of an image that a task refers to.
+
+    Parameters
+    ----------
+    reference
+        Address of the image, as it stands in the task.
+    number
+        Which page, from 0.
+    task
+        Number of the task: Label Studio opens images in clouds for those who name a task of theirs.
+    """
+
+    reference: str
+    number: int = 0
+    task: Any = None
+
+
+@dataclass(slots=True)
+class Counts:
+    """How often an embedding was in memory, had to be looked for, and had to be made."""
+
+    hits: int = 0
+    misses: int = 0
+    encoded: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Encodes each page of each image once."""
+    """Encodes each page of each image once; safe to share between threads.
+
+    Parameters
+    ----------
+    disk
+        Keeps what was encoded; None to keep nothing on disk.
+    memory
+        Bytes of embeddings that stay in memory.
+
+    Examples
+    --------
+    >>> Embeddings(None).counts
+    Counts(hits=0, misses=0, encoded=0)
+    """
+
+    disk: EmbeddingCache | None
+    memory: int = MEMORY
+    counts: Counts = field(default_factory=Counts, compare=False)
+    _kept: OrderedDict[Key, tuple[float, Embedding]] = field(default_factory=OrderedDict, repr=False, compare=False)
+    _making: dict[Key, threading.Lock] = field(default_factory=dict, repr=False, compare=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+
+    @classmethod
+    def at(cls, root: str | Path | None = None, *, memory: int = MEMORY) -> Embeddings:
+        """Keep embeddings in a folder; None takes the one that `sam-core` uses."""
+        return cls(EmbeddingCache(root), memory)
+
+    def page(self, model: Segmenter, images: ImageSource, page: Page) -> Embedding:
+        """Return the embedding of a page; fetches, decodes and encodes only what is not in memory.
+
+        Raises
+        ------
+        FetchError, ImageError
+            The image cannot be had, or has no such page.
+        """
+        key = _key(model, images, page)
+        with self._lock:
+            making = self._making.setdefault(key, threading.Lock())
+        try:
+            with making:  # who asks for the same page waits for it
+                found = self._remembered(key)
+                if found is None:
+                    with images.open(page.reference, task=page.task) as planes:
+                        found = self.of_plane(model, images, page, planes)
+                return found
+        finally:
+            with self._lock:
+                self._making.pop(key, None)
+
+    def of_plane(self, model: Segmenter, images: ImageSource, page: Page, planes: Planes) -> Embedding:
+        """Return the embedding of a page of an image that is open."""
+        if page.number >= len(planes):
+            msg = f"got page {page.number} of {shown(page.reference)}, which has {len(planes)}, counted from 0"
+            raise FetchError(msg)
+        key = _key(model, images, page)
+        found = self._remembered(key, count=False)
+        if found is None:
+            found = self._encoded(model, planes, page.number)
+            self._remember(key, found)
+        return found
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        with self._lock:
+            return sum(embedding.nbytes for _, embedding in self._kept.values())
+
+    def _encoded(self, model: Segmenter, planes: Planes, number: int) -> Embedding:
+        plane = planes[number]
+        tiling = Tiling() if max(plane.shape[:2]) > LARGE else None
+        counted = cast("Segmenter", _Counting(model, self.counts))
+        if self.disk is None:
+            return counted.encode(plane, tiling=tiling)
+        return self.disk.encode(counted, plane, tiling=tiling)
+
+    def _remembered(self, key: Key, *, count: bool = True) -> Embedding | None:
+        with self._lock:
+            made, found = self._kept.get(key, (0.0, None))
+            found = None if time.monotonic() - made > FRESH else found
+            if found is not None:
+                self._kept.move_to_end(key)
+            if count:
+                self.counts.hits += found is not None
+                self.counts.misses += found is None
+            return found
+
+    def _remember(self, key: Key, embedding: Embedding) -> None:
+        with self._lock:
+            self._kept[key] = time.monotonic(), embedding
+            self._kept.move_to_end(key)
+            while len(self._kept) > 1 and self.nbytes > self.memory:
+                self._kept.popitem(last=False)
+
+
+class _Counting:
+    """A model that counts what it encodes."""
+
+    def __init__(self, model: Segmenter, counts: Counts) -> None:
+        self.fingerprint = model.fingerprint
+        self._model = model
+        self._counts = counts
+
+    def encode(self, image: Any, *, tiling: Tiling | None = None) -> Embedding:
+        self._counts.encoded += 1
+        return self._model.encode(image, tiling=tiling)
+
+
+def _key(model: Segmenter, images: ImageSource, page: Page) -> Key:
+    return model.fingerprint, images.name, images.key(page.reference), page.number
