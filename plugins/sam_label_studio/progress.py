@@ -13,8 +13,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 T = TypeVar("T")
 
-SOME_FAILED = 1
-
 
 class Speaker:
     """Where one command speaks. Results go to standard output, progress and complaints to standard error.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from sam_core import Segmenter
+from sam_label_studio.config import Controls
+from sam_label_studio.embeddings import Embeddings, Page
+from sam_label_studio.errors import FetchError
+from sam_label_studio.images import ImageSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +47,27 @@ def warm(tasks: Iterable[dict[str, Any]], encode: Callable[[dict[str, Any]], int
             yield Warmed(task["id"], encode(task))
         except Exception as error:  # whatever is wrong with one image, the other tasks go on
             yield Warmed(task["id"], why=f"{type(error).__name__}: {error}")
+
+
+def encode_pages(
+    task: Mapping[str, Any], controls: Controls, model: Segmenter, cache: Embeddings, images: ImageSource
+) -> int:
+    """Encode every page of every image of a task, where that was not done before; return how many these are.
+
+    Raises
+    ------
+    FetchError, ImageError
+        An image cannot be had, or the task has none.
+    """
+    count = 0
+    for tag in controls.images:
+        for reference in tag.references(task.get("data")):
+            with images.open(reference, task=task.get("id")) as planes:
+                pages = 1 if tag.is_list(task.get("data")) else len(planes)
+                for number in range(pages):
+                    cache.of_plane(model, images, Page(reference, number, task.get("id")), planes)
+                count += pages
+    if not count:
+        msg = "got a task without an image; import it with one"
+        raise FetchError(msg)
+    return count
