@@ -27,6 +27,7 @@ from sam_core.segment_all import SegmentAllOptions
 from sam_core.tiling import Tiling, owner, windows
 from sam_core.types import Box, Region, Shape
 
+FAR_BETTER = 0.3  # score by which a coarser answer has to be better than a doubtful one
 SAME_OBJECT = 0.6  # box IoU from which two proposals are taken for the same object
 
 Answer = tuple[Logits, float]
@@ -238,7 +239,7 @@ class Sam:
         candidates: Literal[1, 3],
         min_score: float | None,
     ) -> dict[int, tuple[Place, list[Answer]]]:
-        """Ask each prompt at the first of its places, and at the next ones while the answer is cut off."""
+        """Ask each prompt at the first of its places, and at the next ones while the answer is cut off or doubtful."""
         found: dict[int, tuple[Place, list[Answer]]] = {}
         # Of three candidates the best is taken, but for the clicks of a grid: there all that score well enough are.
         passing = None if self._family.proposes else min_score
@@ -252,8 +253,10 @@ class Sam:
                 least = min_score if all(len(pending[i]) == 1 and i not in found for i in indices) else None
                 asked = self._ask(embedding, place, [prompts[i] for i in indices], candidates, least)
                 for i, answers in zip(indices, asked, strict=True):
-                    found[i] = _mended(found[i], answers, place) if i in found else (place, answers)
-                    if len(pending[i]) > 1 and _lacks(found[i][1], passing):
+                    # Among many prompts whose poor answers are left out, another one has the large object.
+                    doubt = self._family.doubt if prompts[i].is_lone_click and min_score is None else 0.0
+                    found[i] = _mended(found[i], answers, place, doubt) if i in found else (place, answers)
+                    if len(pending[i]) > 1 and _lacks(found[i][1], passing, doubt):
                         climbing[i] = pending[i][1:]
             pending = climbing
         return found
@@ -328,16 +331,29 @@ def _best(answers: Sequence[Answer]) -> Logits:
     return max(answers, key=itemgetter(1))[0]
 
 
-def _lacks(answers: Sequence[Answer], min_score: float | None) -> bool:
-    """Tell whether an answer that is wanted, the best or one that scores well enough, is cut off."""
+def _best_score(answers: Sequence[Answer]) -> float:
+    return max(score for _, score in answers)
+
+
+def _lacks(answers: Sequence[Answer], min_score: float | None, doubt: float) -> bool:
+    """Tell whether an answer that is wanted, the best or one that scores well enough, is cut off, or the best poor."""
     wanted = [logits for logits, score in answers if min_score is not None and score >= min_score]
-    return bool(answers) and any(_is_cut(logits) for logits in (_best(answers), *wanted))
+    if not answers:
+        return False
+    return _best_score(answers) < doubt or any(_is_cut(logits) for logits in (_best(answers), *wanted))
 
 
-def _mended(finer: tuple[Place, list[Answer]], answers: list[Answer], place: Place) -> tuple[Place, list[Answer]]:
-    """Replace the candidates that are cut off by those of a coarser place; all of them where the best one is."""
+def _mended(
+    finer: tuple[Place, list[Answer]], answers: list[Answer], place: Place, doubt: float
+) -> tuple[Place, list[Answer]]:
+    """Replace the candidates that are cut off by those of a coarser place; all of them where the best one is.
+
+    Where the best one is whole but doubtful, a coarser place answers if it scores far better.
+    """
     if _is_cut(_best(finer[1])):
         return place, answers
+    if _best_score(finer[1]) < doubt:
+        return (place, answers) if answers and _best_score(answers) > _best_score(finer[1]) + FAR_BETTER else finer
     return finer[0], [new if _is_cut(old[0]) else old for old, new in zip(finer[1], answers, strict=True)]
 
 

@@ -21,6 +21,8 @@ SCORES = (0.5, 0.95, 0.7)  # of the candidates: what is close to the click, the 
 class FakeFamily:
     """Knows one object from another where they are brighter than 127 and do not touch; sees one picture at a time."""
 
+    doubt = 0.0
+
     def __init__(
         self, *, proposes: bool = False, scores: Sequence[float] = SCORES, padding: tuple[int, bool] = (0, False)
     ) -> None:

@@ -52,7 +52,8 @@ class TestPlane:
     def test_a_click_finds_its_cell(self, embedding: object) -> None:
         encoded = embedding()  # type: ignore[operator]
         found = [
-            segment(sam(), encoded, Prompt.of([middle(plane().labels, i)])) for i in range(1, int(plane().labels.max()), 4)
+            segment(sam(), encoded, Prompt.of([middle(plane().labels, i)]))
+            for i in range(1, int(plane().labels.max()), 4)
         ]
         ious = [mask_iou(m, truth()).max() if len(m) else 0 for m in found]
         assert np.mean(ious) > 0.7
@@ -112,7 +113,8 @@ class TestStack:
         assert set(planes) - set(found) - {start} <= {planes[0], planes[-1]}
         assert len(set(found) - set(planes)) <= 2
         ious = [
-            mask_iou(found[z], Masks.from_labels((labels[z] == index).astype(np.int32))).max() for z in set(found) & set(planes)
+            mask_iou(found[z], Masks.from_labels((labels[z] == index).astype(np.int32))).max()
+            for z in set(found) & set(planes)
         ]
         assert np.mean(ious) > 0.7
 

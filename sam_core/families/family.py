@@ -78,6 +78,7 @@ class Family(Protocol):
     """A network and how to feed it one picture: a plane, a tile of it, or a coarse overview."""
 
     proposes: bool  # whether the network has an idea of its own of where objects are
+    doubt: float  # score below which the answer to a lone click may be poor because the view was too close
 
     @property
     def network(self) -> nn.Module:

@@ -26,7 +26,7 @@ def rows() -> Iterator[Row]:
     bare = seconds(lambda: _run("-c", "pass"), runs=5)
     took = seconds(lambda: _run("-c", "import sam_core"), runs=5) - bare
     yield Row("import sam_core", took, "s", 0.3, False, "without the start of Python itself")
-    took = seconds(lambda: _run("-m", "sam_core.cli", "--help"), runs=5)
+    took = seconds(lambda: _run("-m", "sam_core", "--help"), runs=5)
     yield Row("sam-core --help", took, "s", 1.0, False, "the whole process")
     torch_in = _run("-c", "import sam_core, sys; print(int('torch' in sys.modules))").strip()
     yield Row("torch imported by import sam_core", float(torch_in), "", 0, False)
