@@ -21,12 +21,18 @@ from sam_label_studio.tokens import Credentials, origin
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve: TypeAlias = Callable[[str, int], Sequence[str]]
-EMBEDDED = (
-    ipaddress.IPv6Network("64:ff9b::/96"),
-    ipaddress.IPv6Network("::/96"),
-    ipaddress.IPv6Network("::ffff:0:0:0/96"),
+OPEN = ipaddress.ip_network("2000::/3")
+"""The part of IPv6 that is in use on the open internet; what wraps an IPv4 address elsewhere is not asked."""
+CLOSED = tuple(
+    ipaddress.ip_network(each)
+    for each in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
+        *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    )
 )
-"""IPv6 networks whose last 32 bits are an IPv4 address."""
+"""Networks that are not public. Python has a list of its own, which differs from version to version."""
 SHORT = 0.01  # seconds: the least time that a socket is given
 AT_ONCE = 10.0  # seconds for one step: to connect, to read what is there
 
@@ -38,7 +44,7 @@ def resolved(host: str, port: int) -> Sequence[str]:
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an address is one of the open internet, in whatever spelling and however wrapped.
+    """Tell whether an address is one of the open internet, and not another one wrapped up in it.
 
     Examples
     --------
@@ -46,23 +52,12 @@ def is_public(address: str) -> bool:
     [True, False, False, False]
     """
     try:
-        found: Address = ipaddress.ip_address(address.partition("%")[0])
+        found: Address = ipaddress.ip_address(address)
     except ValueError:
         return False
-    return all(each.is_global and not each.is_multicast and not each.is_reserved for each in _meant(found))
-
-
-def _meant(address: Address) -> Iterable[Address]:
-    """Yield an address and those that are wrapped in it."""
-    if isinstance(address, ipaddress.IPv4Address):
-        yield address
-        return
-    wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    wrapped += [ipaddress.IPv4Address(int(address) & 0xFFFFFFFF) for each in EMBEDDED if address in each]
-    inner = [each for each in wrapped if each is not None]
-    yield from inner
-    if not inner:
-        yield address
+    if any(found in network for network in CLOSED) or (found.version == 6 and found not in OPEN):
+        return False
+    return found.is_global
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import binascii
 import ssl
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -60,6 +60,22 @@ class Limits:
     pixels: int = 64_000_000
     pages: int = 1000
     seconds: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Asks one question at a time. A client alone will not do: it refuses to hear of redirects to data URIs."""
+
+    client: httpx.Client
+    transport: Transport
+
+    @contextmanager
+    def get(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        answer = self.transport.handle_request(self.client.build_request("GET", url, headers=headers))
+        try:
+            yield answer
+        finally:
+            answer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +191,7 @@ class ImageSource:
         transport = Transport(rules, until, verify=self._verify, resolve=self.resolve)
         with httpx.Client(transport=transport, trust_env=False, timeout=self.limits.seconds) as client:
             try:
-                self._follow(client, file, self._address(reference, task), rules)
+                self._follow(_Line(client, transport), file, self._address(reference, task), rules)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 reason = "it took too long" if isinstance(error, httpx.TimeoutException) else error
                 msg = f"could not fetch {shown(reference)}: {reason}"
@@ -194,7 +210,7 @@ class ImageSource:
             return self.label_studio.address(reference)
         return reference
 
-    def _follow(self, client: httpx.Client, file: IO[bytes], url: str, rules: Rules) -> None:
+    def _follow(self, line: _Line, file: IO[bytes], url: str, rules: Rules) -> None:
         """Ask, and follow redirects; each hop is checked like the first."""
         vouched = False
         for _ in range(HOPS + 1):
@@ -205,7 +221,7 @@ class ImageSource:
             if refusal:
                 msg = f"{shown(url)} is not fetched: {refusal}"
                 raise FetchError(msg)
-            location = self._ask(client, file, url)
+            location = self._ask(line, file, url)
             if location is None:
                 return
             # Label Studio may send us to where a cloud keeps the image; others may not send us anywhere new.
@@ -214,19 +230,19 @@ class ImageSource:
         msg = f"{shown(url)}: more than {HOPS} redirects"
         raise FetchError(msg)
 
-    def _ask(self, client: httpx.Client, file: IO[bytes], url: str, *, again: bool = True) -> str | None:
+    def _ask(self, line: _Line, file: IO[bytes], url: str, *, again: bool = True) -> str | None:
         """Write the body to the file, or return where it is said to be."""
         own = self.label_studio.covers(url)
         headers = {"Accept": "image/*, */*;q=0.5", "Accept-Encoding": "identity"}
-        headers |= self.label_studio.headers(client) if own else {}
-        with client.stream("GET", url, headers=headers, follow_redirects=False) as answer:
+        headers |= self.label_studio.headers(line.client) if own else {}
+        with line.get(url, headers) as answer:
             if answer.is_redirect:
                 return answer.headers["location"]
             if not (answer.status_code == httpx.codes.UNAUTHORIZED and own and again):
                 self._save(answer, file, url)
                 return None
         self.label_studio.forget()
-        return self._ask(client, file, url, again=False)
+        return self._ask(line, file, url, again=False)
 
     def _save(self, answer: httpx.Response, file: IO[bytes], url: str) -> None:
         if answer.status_code != httpx.codes.OK:
@@ -324,5 +340,7 @@ def shown(reference: str) -> str:
     >>> shown("https://host/a.png?signature=secret")
     'https://host/a.png?...'
     """
+    if reference[:5].lower() == "data:":
+        return reference.partition(",")[0][:60] + ",..."
     start, question, _ = reference.partition("?")
     return start[:120] + ("..." if len(start) > 120 else "") + ("?..." if question else "")
