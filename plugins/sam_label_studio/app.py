@@ -96,6 +96,7 @@ class _Server:
         self._stopping.set()
         for desk in (self._clicks, self._batches):
             await asyncio.to_thread(desk.close)
+        await asyncio.to_thread(self._backend.cache.flush)
 
     def _preload(self) -> None:
         try:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
-from sam_core import Embedding, EmbeddingCache, Planes, Segmenter, Tiling
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_core import Embedding, EmbeddingCache, Masks, Planes, Segmenter, Tiling
 from sam_label_studio.errors import FetchError
 from sam_label_studio.images import ImageSource, shown
 
@@ -17,6 +21,7 @@ Key: TypeAlias = tuple[str, str, str, int]
 """Fingerprint of the model, address of Label Studio, address of the image, page."""
 MEMORY = 1 << 30  # bytes
 FRESH = 600.0  # seconds after which an address is looked at again: the image behind it may be another
+UNWRITTEN = 4  # embeddings that wait to be written; who brings the next one waits too
 LARGE = 2048  # pixels: a plane with a longer side is cut into tiles
 
 
@@ -71,6 +76,10 @@ class Embeddings:
     _kept: OrderedDict[Key, tuple[float, Embedding]] = field(default_factory=OrderedDict, repr=False, compare=False)
     _making: dict[Key, threading.Lock] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False, compare=False)
+    _room: threading.Semaphore = field(
+        default_factory=lambda: threading.Semaphore(UNWRITTEN), repr=False, compare=False
+    )
 
     @classmethod
     def at(cls, root: str | Path | None = None, *, memory: int = MEMORY) -> Embeddings:
@@ -111,6 +120,10 @@ class Embeddings:
             self._remember(key, found)
         return found
 
+    def flush(self) -> None:
+        """Wait until all that was encoded is on disk."""
+        self._writer.submit(int).result()
+
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
@@ -120,10 +133,25 @@ class Embeddings:
     def _encoded(self, model: Segmenter, planes: Planes, number: int) -> Embedding:
         plane = planes[number]
         tiling = Tiling() if max(plane.shape[:2]) > LARGE else None
-        counted = cast("Segmenter", _Counting(model, self.counts))
         if self.disk is None:
-            return counted.encode(plane, tiling=tiling)
-        return self.disk.encode(counted, plane, tiling=tiling)
+            return self._made(model, plane, tiling)
+        try:
+            return self.disk.encode(_Given(model.fingerprint), plane, tiling=tiling)
+        except _AbsentError:
+            made = self._made(model, plane, tiling)
+        self._room.acquire()
+        self._writer.submit(self._write, made, plane).add_done_callback(lambda _: self._room.release())
+        return made
+
+    def _made(self, model: Segmenter, plane: NDArray[Any], tiling: Tiling | None) -> Embedding:
+        with self._lock:
+            self.counts.encoded += 1
+        return _halved(model.encode(plane, tiling=tiling))
+
+    def _write(self, made: Embedding, plane: NDArray[Any]) -> None:
+        if self.disk is not None:
+            tiling = Tiling() if max(plane.shape[:2]) > LARGE else None
+            self.disk.encode(_Given(made.model, made), plane, tiling=tiling)
 
     def _remembered(self, key: Key, *, count: bool = True) -> Embedding | None:
         with self._lock:
@@ -144,17 +172,35 @@ class Embeddings:
                 self._kept.popitem(last=False)
 
 
-class _Counting:
-    """A model that counts what it encodes."""
+class _AbsentError(Exception):
+    """It is not on disk."""
 
-    def __init__(self, model: Segmenter, counts: Counts) -> None:
-        self.fingerprint = model.fingerprint
-        self._model = model
-        self._counts = counts
 
-    def encode(self, image: Any, *, tiling: Tiling | None = None) -> Embedding:
-        self._counts.encoded += 1
-        return self._model.encode(image, tiling=tiling)
+class _Given:
+    """A model with one answer, or none: the cache on disk asks it only for what it does not have.
+
+    So an embedding is written beside the work that goes on, and not before.
+    """
+
+    def __init__(self, fingerprint: str, answer: Embedding | None = None) -> None:
+        self.fingerprint = fingerprint
+        self._answer = answer
+
+    def encode(self, image: NDArray[Any], *, tiling: Tiling | None = None) -> Embedding:
+        if self._answer is None:
+            raise _AbsentError
+        return self._answer
+
+    def decode(self, *_: Any, **__: Any) -> Masks:
+        raise _AbsentError
+
+
+def _halved(embedding: Embedding) -> Embedding:
+    """Return it as it will be read from disk, so that answers do not depend on where it came from."""
+    largest = float(np.finfo(np.float16).max)
+    features = tuple(np.asarray(level.clip(-largest, largest), np.float16) for level in embedding.features)
+    overview = None if embedding.overview is None else _halved(embedding.overview)
+    return replace(embedding, features=features, overview=overview)
 
 
 def _key(model: Segmenter, images: ImageSource, page: Page) -> Key:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from sam_core import ImageError, PromptError
+from sam_core import EmbeddingCache, ImageError, PromptError
 from sam_label_studio import bitmask, rle
 from sam_label_studio.config import Controls
+from sam_label_studio.embeddings import Embeddings
 from sam_label_studio.errors import ConfigError, FetchError
 from sam_label_studio.frame import to_pixels
 from sam_label_studio.polygon import polygon_mask
@@ -349,7 +351,7 @@ def test_the_second_click_encodes_and_fetches_nothing(monkeypatch: pytest.Monkey
 
 def test_memory_is_bounded_and_the_latest_stay() -> None:
     model, images = FakeSegmenter(), source()
-    cache = type(memory())(None, memory=3 * 48 * 64 * 2)
+    cache = Embeddings(None, memory=3 * 48 * 64 * 2)
     pictures = [task(uri(png(np.roll(squares(), i, axis=1))), i) for i in range(40)]
     for each in pictures:
         predict_task(each, controls(), model, cache, images, context={"result": [keypoint(6, 10)]})
@@ -357,3 +359,29 @@ def test_memory_is_bounded_and_the_latest_stay() -> None:
     predict_task(pictures[-1], controls(), model, cache, images, context={"result": [keypoint(6, 10)]})
     assert model.encoded == 40
     assert not cache._making
+
+
+def test_what_was_encoded_is_on_disk_for_the_next_server(tmp_path: Path) -> None:
+    click: dict[str, Any] = {"context": {"result": [keypoint(6, 10)]}}
+    first, second = FakeSegmenter(), FakeSegmenter()
+    kept = Embeddings.at(tmp_path)
+    answer = predict_task(task(), controls(), first, kept, source(), **click)
+    kept.flush()
+    assert predict_task(task(), controls(), second, Embeddings.at(tmp_path), source(), **click) == answer
+    assert (first.encoded, second.encoded) == (1, 0)
+    assert EmbeddingCache(tmp_path).encode(second, squares()).image_shape == (48, 64)
+    assert second.encoded == 0
+
+
+def test_an_address_is_looked_at_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is behind an address may change."""
+    (tmp_path / "a.png").write_bytes(png(squares(1)))
+    images, model, cache = source(roots=(tmp_path,)), FakeSegmenter(), memory()
+    monkeypatch.setattr(type(images), "key", lambda _, reference: reference)
+    given = task("/data/local-files/?d=a.png")
+    click: dict[str, Any] = {"context": {"result": [keypoint(20, 20)]}}
+    assert predict_task(given, controls(), model, cache, images, **click)["result"] == []
+    (tmp_path / "a.png").write_bytes(png(squares(2)))
+    assert predict_task(given, controls(), model, cache, images, **click)["result"] == []
+    monkeypatch.setattr("sam_label_studio.embeddings.FRESH", 0.0)
+    assert len(predict_task(given, controls(), model, cache, images, **click)["result"]) == 1
