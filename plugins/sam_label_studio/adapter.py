@@ -27,7 +27,11 @@ class SamBackend(LabelStudioMLBase):  # type: ignore[misc]
 
     def predict(self, tasks: Sequence[Any], context: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
         """Answer each task with one prediction."""
-        body = {"tasks": list(tasks), "label_config": getattr(self, "label_config", ""), "params": {"context": context}}
+        body = {
+            "tasks": list(tasks),
+            "label_config": getattr(self, "label_config", ""),
+            "params": {"context": context or None},
+        }
         return self._backend.answers(Request.of(body))
 
     def fit(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
