@@ -75,6 +75,7 @@ def create_app(settings: Settings, model: Segmenter | None = None, cache: Embedd
     app.add_middleware(_Guard, user=settings.user, password=settings.password)
     app.add_middleware(_Counted, metrics=backend.metrics)
     app.state.backend = backend
+    app.state.stopping = server.stopping
     return app
 
 
@@ -86,14 +87,14 @@ class _Server:
         self._backend = backend
         self._clicks = Desk("clicks", threads=settings.clicks, waiting=settings.waiting)
         self._batches = Desk("batches", threads=settings.batches, waiting=settings.waiting)
-        self._stopping = threading.Event()
+        self.stopping = threading.Event()
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Load the model beside the first requests; at the end finish the tasks that are being answered, no more."""
         threading.Thread(target=self._preload, name="load", daemon=True).start()
         yield
-        self._stopping.set()
+        self.stopping.set()
         for desk in (self._clicks, self._batches):
             await asyncio.to_thread(desk.close)
         await asyncio.to_thread(self._backend.cache.flush)
@@ -134,7 +135,7 @@ class _Server:
             return _refused(error)
         gone = threading.Event()
         desk = self._clicks if asked.is_click else self._batches
-        work = partial(self._backend.encoded, asked, lambda: gone.is_set() or self._stopping.is_set())
+        work = partial(self._backend.encoded, asked, lambda: gone.is_set() or self.stopping.is_set())
         try:
             answer = await _watched(request, desk.do(work), gone)
         except FullError:

@@ -79,15 +79,14 @@ def serve(
 
 def _serve(settings: Settings, host: str, port: int) -> None:
     try:
-        import uvicorn
-
         from sam_label_studio.app import create_app
+        from sam_label_studio.run import run
     except ImportError as error:
         raise _incomplete(error) from None
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log addresses, which may hold signatures
     typer.echo(f"model version: {settings.model_version}\nLabel Studio: {settings.url}\nconnect http://{host}:{port}")
-    uvicorn.run(create_app(settings), host=host, port=port, access_log=False, timeout_graceful_shutdown=10)
+    run(create_app(settings), host=host, port=port)
 
 
 def _incomplete(error: ImportError) -> typer.Exit:

@@ -149,7 +149,7 @@ def test_keys_are_not_shown() -> None:
 
 def test_serve_reads_its_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("uvicorn.run", lambda app, **options: seen.append((app, options)))
+    monkeypatch.setattr("sam_label_studio.run.run", lambda app, **options: seen.append((app, options)))
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)
     options = ["--url", "http://studio", "--port", "9000", "--mode", "off", "--root", str(tmp_path), "--allow", "a.b"]
     result = CliRunner().invoke(command.app, ["serve", *options], env={"SAM_LABEL_STUDIO_WAITING": "5"})
