@@ -75,7 +75,7 @@ def prelabel(
         hosts=allow, roots=root,
     )  # fmt: skip
     version, everything = bench.settings.model_version, bench.settings.mode == "everything"
-    counts = {"made": 0, "skipped": 0, "failed": 0}
+    counts, some = {"made": 0, "skipped": 0, "failed": 0}, False
     with bench.studio() as studio:
         about = studio.project(project)
         tasks = list(studio.tasks(project))
@@ -84,13 +84,17 @@ def prelabel(
         outcomes = predicted(studio, tasks, bench.predictor(about), rules)
         for outcome in speaker.follow(outcomes, about.title, len(tasks)):
             counts[outcome.state] += 1
+            some |= outcome.is_predicted
             _tell(speaker, outcome.task, outcome.why if outcome.state == "failed" else "", _record(outcome))
         speaker.result({"project": project, "model_version": version, **counts}, _counted(counts, version))
-        if (show or order) and about.shown != version and any(counts[state] for state in ("made", "skipped")):
+        bench.cache.flush()
+        if (show or order) and some and about.shown != version:
             studio.show(project, version)
         if order:
             tab = doubtful_first(studio, project)
-            speaker.say(f"most doubtful first: {studio.credentials.address(f'/projects/{project}/data?tab={tab}')}")
+            speaker.say(
+                f"the most doubtful come first in {studio.credentials.address(f'/projects/{project}/data?tab={tab}')}"
+            )
     _finish(counts["failed"])
 
 
@@ -116,6 +120,7 @@ def warm(
         for one in speaker.follow(encoded, about.title, about.tasks):
             pages, failed = pages + one.pages, failed + bool(one.why)
             _tell(speaker, one.task, one.why, _record(one))
+    bench.cache.flush()
     told = {"project": project, "pages": pages, "failed": failed}
     speaker.result(told, f"{pages} images are encoded, {failed} tasks failed")
     _finish(failed)
@@ -163,7 +168,7 @@ def _bench(**options: Any) -> Workbench:
 
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
     settings = Settings.of(os.environ, **given)
-    return Workbench(settings, lambda: load_model(settings))
+    return Workbench(settings, lambda: load_model(settings), settings.embeddings())
 
 
 def _tell(speaker: Speaker, task: int, why: str, record: dict[str, Any]) -> None:

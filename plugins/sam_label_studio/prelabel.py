@@ -16,7 +16,8 @@ from sam_label_studio.client import PASSING, ApiError, Json, LabelStudio, Unreac
 State: TypeAlias = Literal["made", "skipped", "failed"]
 Predict: TypeAlias = Callable[[Json], Mapping[str, Any]]
 TRIES = 4
-DOUBTFUL = "Most doubtful first"
+DOUBTFUL = "Doubtful first"
+PREDICTED = "it is predicted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ class Outcome:
     objects: int = 0
     score: float | None = None
 
+    @property
+    def is_predicted(self) -> bool:
+        """Whether the task has a prediction of the wanted version."""
+        return self.state == "made" or self.why == PREDICTED
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -66,7 +72,7 @@ class Rules:
         """Say why a task as it is listed needs no prediction; "" where it may need one."""
         if not self.annotated and (task.get("is_labeled") or task.get("total_annotations")):
             return "it is annotated"
-        return "it is predicted" if self.version in _versions(task.get("predictions_model_versions")) else ""
+        return PREDICTED if self.version in _versions(task.get("predictions_model_versions")) else ""
 
     def pass_over_whole(self, task: Mapping[str, Any]) -> str:
         """Say the same of a task with its predictions in full, which is certain."""

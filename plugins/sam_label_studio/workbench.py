@@ -9,6 +9,7 @@ from typing import cast
 from sam_core import Segmenter
 from sam_label_studio.client import LabelStudio, Project
 from sam_label_studio.config import Controls
+from sam_label_studio.embeddings import Embeddings
 from sam_label_studio.errors import ConfigError
 from sam_label_studio.export import Page, Read
 from sam_label_studio.pages import categories_of, pages_of
@@ -27,10 +28,13 @@ class Workbench:
         Where Label Studio is, and how tasks are answered.
     load
         Loads the model; called only by what needs it.
+    cache
+        Keeps embeddings.
     """
 
     settings: Settings
     load: Callable[[], Segmenter]
+    cache: Embeddings
 
     def studio(self) -> LabelStudio:
         """Return the API of Label Studio."""
@@ -47,15 +51,15 @@ class Workbench:
         controls = _controls(project)
         if controls.problems:
             raise ConfigError("; ".join(controls.problems))
-        model, cache, images = self.load(), self.settings.embeddings(), self.settings.images()
+        model, images = self.load(), self.settings.images()
         mode, options = cast("Mode", self.settings.mode), self.settings.options()
-        return lambda task: predict_task(task, controls, model, cache, images, mode=mode, options=options)
+        return lambda task: predict_task(task, controls, model, self.cache, images, mode=mode, options=options)
 
     def encoder(self, project: Project) -> Callable[[Json], int]:
         """Return what encodes all pages of a task, and tells how many these are."""
         controls = _controls(project)
-        model, cache, images = self.load(), self.settings.embeddings(), self.settings.images()
-        return lambda task: encode_pages(task, controls, model, cache, images)
+        model, images = self.load(), self.settings.images()
+        return lambda task: encode_pages(task, controls, model, self.cache, images)
 
     def reader(self, project: Project) -> Read:
         """Return what reads the pages of an annotated task."""

@@ -67,7 +67,10 @@ class Studio:
             case ("GET", "projects", "1"):
                 return httpx.Response(200, json={**self.about, "task_number": len(self.tasks)})
             case ("PATCH", "projects", "1"):
-                self.about.update(json.loads(request.content))
+                change = json.loads(request.content)
+                if not any(change["model_version"] in versions for versions in self.versions().values()):
+                    return httpx.Response(400, json={"detail": "Validation error"})
+                self.about.update(change)
                 return httpx.Response(200, json=self.about)
             case ("GET", "tasks"):
                 return self._page({name: values[0] for name, values in parse_qs(request.url.query.decode()).items()})

@@ -142,6 +142,9 @@ def test_what_writes_is_not_repeated_blindly(fault: str) -> None:
 def test_a_version_to_show_is_set() -> None:
     studio = Studio(1)
     with studio.client() as client:
+        with pytest.raises(ApiError, match="got 400"):
+            client.show(1, "cell 1")
+        client.add_prediction({"task": 1, "result": [], "score": 1.0, "model_version": "cell 1"})
         client.show(1, "cell 1")
         assert client.project(1).shown == "cell 1"
 
