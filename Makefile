@@ -5,6 +5,7 @@
 #     make quick    the test suite without its slow tests
 #     make check    format, lint, types, import rules
 #     make bench    measure speed
+#     make label-studio   a Label Studio server that the tests can start, in .venv-label-studio (1 GB, 3 minutes)
 #
 # Options: PYTHON=python3.12   the Python to make .venv from (3.11 to 3.13)
 #          PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
@@ -14,6 +15,7 @@
 SHELL := bash
 PIP_ARGS ?=
 DEMO ?= demo
+LABEL_STUDIO ?= label-studio==1.23.2
 BIN := .venv/bin
 
 ## The first of these that really runs: a name on the PATH may be an empty shim.
@@ -21,7 +23,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick check format bench clean
+.PHONY: help venv demo test quick check format bench label-studio clean
 
 help:
 	@sed -n 's/^#  \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -64,5 +66,14 @@ format: .venv/.dev
 bench: .venv/.dev
 	$(BIN)/python -m tests.bench
 
+.venv-label-studio/.installed: Makefile
+	@test -n "$(PYTHON)" || { echo "got no Python between 3.11 and 3.13 on the PATH; install one, or name it: make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv .venv-label-studio
+	@echo "installing into .venv-label-studio, which takes some minutes the first time"
+	.venv-label-studio/bin/python -m pip install -qq --disable-pip-version-check '$(LABEL_STUDIO)'
+	@touch $@
+
+label-studio: .venv-label-studio/.installed
+
 clean:
-	rm -rf .venv .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf .venv .venv-label-studio .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
