@@ -12,7 +12,7 @@ from sam_core.cli.common import Device, Json, Model
 from sam_core.cli.job import Format, Job, Report
 from sam_core.cli.screen import Screen
 
-IMAGES = ("coins.png", "cell.png", "ihc.png", "hubble_deep_field.jpg", "retina.jpg")
+IMAGES = ("coins.png", "cell.png", "hubble_deep_field.jpg", "retina.jpg")
 COLUMNS = ("file", ">size", ">objects", ">encode ms", ">total ms", "picture")
 
 
