@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from sam_core import ImageError, Masks, samples
-from sam_core.evaluation import read_items
+from sam_core.evaluation import EvaluateOptions, evaluate, read_items
 from sam_label_studio.export import Export, Page, chosen, file_name
 from sam_label_studio.split import splits
+from tests.fake import FakeSegmenter
 
 Json = dict[str, Any]
 
@@ -69,6 +70,17 @@ def test_pixels_of_every_kind_are_kept(tmp_path: Path, image: np.ndarray) -> Non
     read = item.read()[0]
     assert read.dtype == image.dtype
     assert np.array_equal(read, image)
+
+
+def test_training_and_evaluation_take_the_folder_as_it_is(tmp_path: Path) -> None:
+    from sam_core.training.examples import read_examples
+
+    _export(tmp_path, *[[_page(seed)] for seed in range(12)], test=0.25)
+    examples, items = read_examples(tmp_path), list(read_items(tmp_path))
+    assert len(examples) + len(items) == 12
+    results = list(evaluate(FakeSegmenter(), tmp_path, options=EvaluateOptions(clicks=1)))
+    assert len(results) == len(items)
+    assert all(len(result.clicks) for result in results)
 
 
 def test_each_page_is_an_item(tmp_path: Path) -> None:
