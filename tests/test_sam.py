@@ -13,20 +13,10 @@ from hypothesis import strategies as st
 from sam_core import EmbeddingError, Prompt, PromptError, SegmentAllOptions, Tiling, samples
 from sam_core.families.cell import FILL, CellFamily
 from sam_core.families.place import places_for
-from sam_core.modeling.cell import CellConfig, CellNetwork
+from sam_core.modeling.cell import CellNetwork
 from sam_core.sam import Sam
+from tests.tiny import TINY
 
-TINY = CellConfig(
-    widths=(8, 8, 16),
-    depths=(1, 1, 1),
-    stem=8,
-    width=32,
-    fine=(8, 8),
-    num_heads=2,
-    mlp_width=32,
-    proposal_width=8,
-    window=64,
-)
 TILING = Tiling(tile=(96, 96), halo=(16, 16))
 
 

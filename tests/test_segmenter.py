@@ -24,26 +24,16 @@ from sam_core import (
 )
 from sam_core.families.cell import CellFamily
 from sam_core.families.vit import VitFamily
-from sam_core.modeling.cell import CellConfig, CellNetwork
+from sam_core.modeling.cell import CellNetwork
 from sam_core.modeling.sam_config import SamConfig
 from sam_core.modeling.sam_network import SamNetwork
 from sam_core.sam import Sam
 from sam_core.types import Segmenter
 from tests.fake import FakeSegmenter
 from tests.fake_family import FakeFamily, fake_sam
+from tests.tiny import TINY
 
 ANYTHING = SegmentAllOptions(points_per_side=6, min_score=0, min_stability=0)
-CELL = CellConfig(
-    widths=(8, 8, 16),
-    depths=(1, 1, 1),
-    stem=8,
-    width=32,
-    fine=(8, 8),
-    num_heads=2,
-    mlp_width=32,
-    proposal_width=8,
-    window=64,
-)
 VIT = {
     "vision_config": {
         "hidden_size": 16,
@@ -63,7 +53,7 @@ VIT = {
 
 def tiny_cell() -> Sam:
     torch.manual_seed(0)
-    return Sam(CellFamily(CellNetwork(CELL).eval(), min_proposal=0.05), "cell", ANYTHING)
+    return Sam(CellFamily(CellNetwork(TINY).eval(), min_proposal=0.05), "cell", ANYTHING)
 
 
 def tiny_vit() -> Sam:

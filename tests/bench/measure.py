@@ -56,7 +56,7 @@ def seconds(work: Callable[[], Any], runs: int = 7, warmup: int = 1) -> float:
     return statistics.median(times)
 
 
-def product() -> float:
-    """Return P: seconds for one fp32 product of two 2048 x 2048 matrices."""
-    a, b = torch.randn(2048, 2048), torch.randn(2048, 2048)
+def product(dtype: torch.dtype = torch.float32) -> float:
+    """Return P: seconds for one fp32 product of two 2048 x 2048 matrices; or that of another dtype."""
+    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
     return seconds(lambda: a @ b, runs=9, warmup=2)

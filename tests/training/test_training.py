@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sam_core import Prompt, Sam, samples
-from sam_core.modeling.cell import CellConfig, sketch_prompts
+from sam_core.modeling.cell import sketch_prompts
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig, read_config
@@ -20,18 +20,8 @@ from sam_core.training.export import export
 from sam_core.training.loop import train
 from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
 from sam_core.training.targets import proposal_targets
+from tests.tiny import TINY
 
-TINY = CellConfig(
-    widths=(8, 8, 16),
-    depths=(1, 1, 1),
-    stem=8,
-    width=32,
-    fine=(8, 8),
-    num_heads=2,
-    mlp_width=32,
-    proposal_width=8,
-    window=64,
-)
 CROPS = CropOptions(size=64, objects=3, diameters=(9, 40))
 
 
