@@ -95,15 +95,22 @@ def _hint(shape: tuple[int, ...]) -> str:
 
 def _stretch(planes: NDArray[Any], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
     low, high = _limits(planes) if limits is None else _ordered(limits)
+    if planes.dtype == np.uint16 and low < high:
+        eight = _scaled(np.arange(1 << 16), low, high)  # as below, for each value once
+        return np.asarray(eight[planes], np.uint8)
     eight = np.zeros(planes.shape, np.uint8)
     rows = max(1, BAND // planes[0].size)
     for start in range(0, len(planes) if low < high else 0, rows):
-        # float64: what is large and varies little, in float32 would not vary at all.
-        band = planes[start : start + rows].astype(np.float64)
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled = (band - low) / (high - low) * 255
-        eight[start : start + rows] = np.where(np.isfinite(band), np.fmin(np.fmax(scaled, 0), 255), 0).round()
+        eight[start : start + rows] = _scaled(planes[start : start + rows], low, high)
     return eight
+
+
+def _scaled(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    # float64: what is large and varies little, in float32 would not vary at all.
+    exact = values.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = (exact - low) / (high - low) * 255
+    return np.where(np.isfinite(exact), np.fmin(np.fmax(scaled, 0), 255), 0).round().astype(np.uint8)
 
 
 def _ordered(limits: tuple[float, float]) -> tuple[float, float]:
@@ -132,5 +139,7 @@ def _limits(planes: NDArray[Any]) -> tuple[float, float]:
     return float(finite.min()), float(finite.max())
 
 
-def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+def _finite(values: NDArray[Any]) -> NDArray[Any]:
+    if values.dtype.kind in "iu" and values.itemsize <= 2:
+        return values.ravel()  # exact as they are, and quick to sort
     return np.asarray(values[np.isfinite(values)], np.float64)

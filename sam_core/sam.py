@@ -137,14 +137,17 @@ class Sam:
     def _encode_tiles(
         self, rgb8: NDArray[np.uint8], tiles: Sequence[Box], plane: Shape
     ) -> tuple[NDArray[np.floating], ...]:
-        kind = np.float32 if self.dtype == "float32" else np.float16
+        kind = torch.float32 if self.dtype == "float32" else torch.float16
         features: list[NDArray[np.floating]] = []
         for i, (y0, x0, y1, x1) in enumerate(tiles):
             views = self._family.views((y1 - y0, x1 - x0), plane)
             levels = self._family.encode(rgb8[y0:y1, x0:x1], views)
-            features = features or [np.empty((len(tiles), *level.shape), kind) for level in levels]
-            for array, level in zip(features, levels, strict=True):
-                array[i] = level.float().cpu().numpy()
+            arrays = [level.to(kind).cpu().numpy() for level in levels]
+            if len(tiles) == 1:
+                return tuple(array[None] for array in arrays)
+            features = features or [np.empty((len(tiles), *array.shape), array.dtype) for array in arrays]
+            for kept, array in zip(features, arrays, strict=True):
+                kept[i] = array
         return tuple(features)
 
     def _overview(self, rgb8: NDArray[np.uint8], limit: tuple[int, int]) -> Embedding:

@@ -266,3 +266,9 @@ class TestContrast:
         expected = stretch(rgb8)
         monkeypatch.setattr("sam_core.contrast.BAND", 100)
         np.testing.assert_array_equal(stretch(rgb8), expected)
+
+
+@pytest.mark.parametrize("limits", [None, (100.0, 3000.5), (0.0, 0.0)])
+def test_16_bit_planes_look_as_the_same_numbers_do_in_any_other_type(limits: tuple[float, float] | None) -> None:
+    values = np.random.default_rng(0).gamma(2, 600, (40, 50)).clip(0, 65535).astype(np.uint16)
+    np.testing.assert_array_equal(to_rgb8(values, limits=limits), to_rgb8(values.astype(np.float64), limits=limits))
