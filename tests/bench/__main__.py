@@ -1,4 +1,4 @@
-"""Run the benchmarks and print one table: `python -m tests.bench [cell] [vit] [process]`."""
+"""Run the benchmarks and print one table: `python -m tests.bench [cell] [vit] [process] [label-studio]`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,18 @@ def _process() -> Iterator[Row]:
     return rows()
 
 
-SUITES: dict[str, Callable[[], Iterator[Row]]] = {"cell": _cell, "vit": _vit, "process": _process}
+def _label_studio() -> Iterator[Row]:
+    from tests.bench.label_studio_speed import rows
+
+    return rows()
+
+
+SUITES: dict[str, Callable[[], Iterator[Row]]] = {
+    "cell": _cell,
+    "vit": _vit,
+    "process": _process,
+    "label-studio": _label_studio,
+}
 
 
 def main(arguments: list[str]) -> None:
