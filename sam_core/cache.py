@@ -11,7 +11,6 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 FORMAT = 1  # of an entry; part of its name, so that a new format never reads an old entry
 RECENT = 4  # embeddings of a stack that stay in memory
 ABANDONED = 3600.0  # seconds after which what a writer left unfinished may be removed
-LARGEST = float(np.finfo(np.float16).max)
 _ENTRY = re.compile(r"[0-9a-f]{40}")
 _UNFINISHED = re.compile(r"\.[0-9a-f]{40}\.[0-9a-f]{12}\.part")
 
@@ -95,7 +93,7 @@ class EmbeddingCache:
         entry = self.root / key_of(model.fingerprint, image, tiling)
         found = self._read(entry)
         if found is None:
-            found = _halved(model.encode(image, tiling=tiling))
+            found = model.encode(image, tiling=tiling).halved()
             self._write(entry, found)
         return found
 
@@ -230,19 +228,6 @@ class _Stack(Sequence[Embedding]):
             return embedding
         self._recent.move_to_end(chosen)
         return self._recent[chosen]
-
-
-def _halved(embedding: Embedding) -> Embedding:
-    """Return it as it will be read: a first and a second call give the same values."""
-    features = tuple(_clipped(level) for level in embedding.features)
-    overview = None if embedding.overview is None else _halved(embedding.overview)
-    return replace(embedding, features=features, overview=overview)
-
-
-def _clipped(level: NDArray[Any]) -> NDArray[np.float16]:
-    if level.dtype == np.float16 and not np.isinf(level).any():  # five times as quick as to clip it
-        return level
-    return np.asarray(level.clip(-LARGEST, LARGEST), np.float16)
 
 
 def _save(folder: Path, embedding: Embedding) -> None:

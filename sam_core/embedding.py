@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_core.tiling import Tiling, windows
 from sam_core.types import Box, Shape
+
+LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -52,3 +55,17 @@ class Embedding:
     def windows(self) -> tuple[Box, ...]:
         """The half-open box of the plane that each tile was encoded from."""
         return windows(self.tiling, self.image_shape)
+
+    def halved(self) -> Embedding:
+        """Return it in float16, as it is kept on disk: answers then do not depend on where it came from.
+
+        Values beyond what float16 holds become the largest that it does.
+        """
+        features = tuple(_clipped(level) for level in self.features)
+        return replace(self, features=features, overview=None if self.overview is None else self.overview.halved())
+
+
+def _clipped(level: NDArray[Any]) -> NDArray[np.float16]:
+    if level.dtype == np.float16 and not np.isinf(level).any():  # five times as quick as to clip it
+        return level
+    return np.asarray(level.clip(-LARGEST, LARGEST), np.float16)

@@ -44,3 +44,14 @@ def test_it_is_itself_alone_and_can_be_a_weak_key() -> None:
     assert (kept[one], len(kept)) == (1, 2)
     del other
     assert len(kept) == 1
+
+
+def test_half_an_embedding_is_the_same_but_for_what_float16_cannot_hold() -> None:
+    features = (np.array([[[[0.5, 1e9, -np.inf]]]], np.float32),)
+    overview = Embedding((np.full((1, 1, 1, 1), 2, np.float32),), (1, 3), None, "a")
+    halved = Embedding(features, (1, 3), None, "a", overview).halved()
+    assert halved.features[0].dtype == np.float16
+    assert halved.features[0].ravel().tolist() == [0.5, 65504, -65504]
+    assert halved.overview is not None
+    assert halved.overview.features[0].dtype == np.float16
+    assert halved.halved().features[0] is halved.features[0]  # nothing is copied that is as it should be

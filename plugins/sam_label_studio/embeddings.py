@@ -6,11 +6,10 @@ import threading
 import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sam_core import Embedding, EmbeddingCache, Masks, Planes, Segmenter, Tiling
@@ -22,7 +21,6 @@ Key: TypeAlias = tuple[str, str, str, int]
 MEMORY = 1 << 30  # bytes
 FRESH = 600.0  # seconds after which an address is looked at again: the image behind it may be another
 UNWRITTEN = 4  # embeddings that wait to be written; who brings the next one waits too
-LARGEST = float(np.finfo(np.float16).max)
 LARGE = 2048  # pixels: a plane with a longer side is cut into tiles
 
 
@@ -147,7 +145,7 @@ class Embeddings:
     def _made(self, model: Segmenter, plane: NDArray[Any], tiling: Tiling | None) -> Embedding:
         with self._lock:
             self.counts.encoded += 1
-        return _halved(model.encode(plane, tiling=tiling))
+        return model.encode(plane, tiling=tiling).halved()
 
     def _write(self, made: Embedding, plane: NDArray[Any]) -> None:
         if self.disk is not None:
@@ -194,19 +192,6 @@ class _Given:
 
     def decode(self, *_: Any, **__: Any) -> Masks:
         raise _AbsentError
-
-
-def _halved(embedding: Embedding) -> Embedding:
-    """Return it as it will be read from disk, so that answers do not depend on where it came from."""
-    features = tuple(_clipped(level) for level in embedding.features)
-    overview = None if embedding.overview is None else _halved(embedding.overview)
-    return replace(embedding, features=features, overview=overview)
-
-
-def _clipped(level: NDArray[Any]) -> NDArray[np.float16]:
-    if level.dtype == np.float16 and not np.isinf(level).any():  # five times as quick as to clip it
-        return level
-    return np.asarray(level.clip(-LARGEST, LARGEST), np.float16)
 
 
 def _key(model: Segmenter, images: ImageSource, page: Page) -> Key:

@@ -31,20 +31,24 @@ if TYPE_CHECKING:
     from sam_core.types import Segmenter
 
 
+Points = Annotated[
+    list[str] | None,
+    typer.Option("--point", "-p", metavar="Y,X", help="A click on an object. Each is an object of its own."),
+]
+Excluded = Annotated[
+    list[str] | None, typer.Option("--not", metavar="Y,X", help="A click on what is not to be part of it.")
+]
+Boxes = Annotated[
+    list[str] | None,
+    typer.Option("--box", "-b", metavar="Y0,X0,Y1,X1", help="Rows Y0 to Y1 - 1 and columns X0 to X1 - 1."),
+]
+
+
 def segment(
     paths: Annotated[list[Path], typer.Argument(help="Images, or folders of them.", show_default=False)],
-    point: Annotated[
-        list[str] | None,
-        typer.Option("--point", "-p", metavar="Y,X", help="A click on an object. Each is an object of its own."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option("--not", metavar="Y,X", help="A click on what is not to be part of it."),
-    ] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option("--box", "-b", metavar="Y0,X0,Y1,X1", help="Rows Y0 to Y1 - 1 and columns X0 to X1 - 1."),
-    ] = None,
+    point: Points = None,
+    exclude: Excluded = None,
+    box: Boxes = None,
     one: Annotated[bool, typer.Option("--one", help="All clicks, and the box, are about one object.")] = False,
     everything: Annotated[
         bool, typer.Option("--everything", help="Segment everything; so it is without clicks and boxes.")

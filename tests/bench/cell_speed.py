@@ -24,7 +24,7 @@ def rows() -> Iterator[Row]:
         ('"cell" one click on it, on a cell', 0.25, lambda: segment(sam, embedding, cell)),
         (
             '"cell" one click beside all cells, which is asked at two sizes',
-            0.5,
+            0.25,
             lambda: segment(sam, embedding, ground),
         ),
         (f'"cell" encode and segment_all of it ({found} objects)', 8.0, lambda: _everything(sam, image)),

@@ -34,7 +34,7 @@ COMMAND = [sys.executable, "-c", "from sam_label_studio.command import app; app(
 PEOPLE, MINUTE = 8, 60.0
 CLICKS = 12  # different ones of each person
 BATCH = 50  # tasks
-LOOK = 1.0  # seconds that somebody looks at a new image; the last embedding is written to disk meanwhile
+LOOK = 1.0  # seconds in which the last embedding is written to disk
 IMAGES, ROUNDS = 8, 3  # of each way to annotate everything; the ways take turns
 DISTINCT, EARLY = 1000, 200  # images before memory is compared
 KEPT = 64 << 20  # bytes of embeddings of the server whose memory is measured: full long before the early look
@@ -155,18 +155,15 @@ def rows() -> Iterator[Row]:
 
 def _clicks(server: _Server, folder: _Folder, p: float) -> Iterator[Row]:
     server.timed(folder.picture(512, 55).click(0))
-    cold = []
-    for each in folder.pictures(10, 1024, 220):
-        time.sleep(LOOK)
-        cold.append(server.timed(each.click(0)))
+    cold = [server.timed(each.click(0)) for each in folder.pictures(10, 1024, 220)]
     time.sleep(LOOK)
     picture = folder.picture(1024, 220)
     server.timed(picture.click(0))
     warm = [server.timed(picture.click(i)) for i in range(100)]
     note = f"median {_ms(np.median(warm))}, p95 {_ms(_p95(warm))}, P = {_ms(p)}, HTTP included"
     yield Row("click on a warm image, 1024 x 1024, p95", _p95(warm) / p, "P", 0.6, False, note)
-    note = f"{_ms(np.median(cold))}, longest {_ms(max(cold))}, with reading the file"
-    yield Row("first click on a cold image, 1024 x 1024, median of 10", float(np.median(cold)) / p, "P", 5, False, note)
+    note = f"longest {_ms(max(cold))}, median {_ms(np.median(cold))}, one after the other, with reading the file"
+    yield Row("first click on a cold image, 1024 x 1024, longest of 10", max(cold) / p, "P", 5, False, note)
 
 
 def _people(server: _Server, folder: _Folder, p: float) -> Iterator[Row]:
