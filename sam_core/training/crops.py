@@ -133,7 +133,7 @@ def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) 
     focus = _random_object(example.labels, rng)
     if focus is None:
         return None
-    image, labels = _cut(example, focus, _draw_zoom(focus[2], options, rng), options.size, rng)
+    image, labels = cut(example, focus[:2], _draw_zoom(focus[2], options, rng), options.size, rng)
     image, labels = _turn(image, labels, rng)
     areas = np.bincount(labels.ravel())
     usable = 1 + np.flatnonzero(areas[1:] >= options.min_area)
@@ -170,26 +170,44 @@ def _draw_zoom(diameter: float, options: CropOptions, rng: np.random.Generator) 
     return float(np.exp(rng.uniform(low, max(low, high))))
 
 
-def _cut(
-    example: Example, focus: tuple[float, float, float], zoom: float, size: int, rng: np.random.Generator
+def cut(
+    example: Example, focus: tuple[float, float], zoom: float, size: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Resample a square of `size` / `zoom` source pixels around the focus; black where it leaves the plane."""
+    """Resample a square of `size` / `zoom` source pixels around the focus (y, x); black where it leaves the plane."""
     side = size / zoom
-    origin = np.array(focus[:2]) - side * rng.uniform(0.15, 0.85, 2)
+    origin = np.array(focus) - side * rng.uniform(0.15, 0.85, 2)
     for axis, extent in enumerate(example.labels.shape):
         # Stay inside where the plane is large enough; else let it lie anywhere in the crop.
         low, high = sorted((0.0, extent - side))
         origin[axis] = np.clip(origin[axis], low, high)
-    rows, cols = ((o + (np.arange(size) + 0.5) / zoom).astype(int) - (o < 0) for o in origin)
+    # Labels are not blended: begin where their samples fall on the middles of pixels, or pixels on whole samples.
+    middle = min(0.0, 0.5 - 0.5 / zoom)
+    origin = np.floor(origin - middle) + middle
+    rows, cols = (np.floor(o + (np.arange(size) + 0.5) / zoom).astype(int) for o in origin)
     keep_rows, keep_cols = ((i >= 0) & (i < n) for i, n in zip((rows, cols), example.labels.shape, strict=True))
     image = np.zeros((size, size, 3), np.uint8)
     labels = np.zeros((size, size), np.int32)
     inner = np.ix_(keep_rows, keep_cols)
     labels[inner] = example.labels[np.ix_(rows[keep_rows], cols[keep_cols])]
-    y0, y1, x0, x1 = rows[keep_rows][0], rows[keep_rows][-1] + 1, cols[keep_cols][0], cols[keep_cols][-1] + 1
-    region = Image.fromarray(example.image[y0:y1, x0:x1])
-    image[inner] = np.asarray(region.resize((int(keep_cols.sum()), int(keep_rows.sum())), Image.Resampling.BILINEAR))
+    (top, bottom), (left, right) = _span(keep_rows, origin[0], zoom), _span(keep_cols, origin[1], zoom)
+    height, width = int(keep_rows.sum()), int(keep_cols.sum())
+    # The float box keeps pixels and labels aligned; whole pixels would shift edges by up to one of the source's.
+    resized = Image.fromarray(example.image).resize(
+        (width, height), Image.Resampling.BILINEAR, box=_inside((left, top, right, bottom), example.labels.shape)
+    )
+    image[inner] = np.asarray(resized)
     return image, labels
+
+
+def _span(keep: NDArray[np.bool_], origin: float, zoom: float) -> tuple[float, float]:
+    """Return where the kept ones of the crop's rows or columns begin and end in the source, in pixels from its edge."""
+    kept = np.flatnonzero(keep)
+    return origin + kept[0] / zoom, origin + (kept[-1] + 1) / zoom
+
+
+def _inside(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> tuple[float, float, float, float]:
+    left, top, right, bottom = box
+    return max(left, 0.0), max(top, 0.0), min(right, float(shape[1])), min(bottom, float(shape[0]))
 
 
 def _turn(

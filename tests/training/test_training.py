@@ -15,7 +15,7 @@ from sam_core.modeling.cell import sketch_prompts
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig, read_config
-from sam_core.training.crops import CropOptions, CropSampler, Example, draw_crop
+from sam_core.training.crops import CropOptions, CropSampler, Example, cut, draw_crop
 from sam_core.training.export import export
 from sam_core.training.loop import train
 from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
@@ -68,6 +68,18 @@ class TestCrops:
         assert crop is not None
         assert crop.pixels.shape == (64, 64, 3)
         assert (crop.labels == 1).sum() == 12 * 14
+
+    @pytest.mark.parametrize("zoom", [0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
+    def test_pixels_and_labels_stay_aligned_at_every_magnification(self, zoom: float) -> None:
+        rows, columns = np.ogrid[:300, :280]
+        discs = ((rows % 40 - 20) ** 2 + (columns % 40 - 20) ** 2 < 15**2) & (rows < 280) & (columns < 280)
+        image = np.repeat(np.where(discs, 255, 0).astype(np.uint8)[..., None], 3, axis=-1)
+        plane = Example(image, discs.astype(np.int32), "")
+        rng = np.random.default_rng(0)
+        for _ in range(20):
+            pixels, labels = cut(plane, tuple(rng.uniform(20, 260, 2)), zoom, 256, rng)
+            bright, inside = pixels[..., 0] > 127, labels > 0
+            assert (bright & inside).sum() > 0.95 * (bright | inside).sum()
 
 
 def test_proposal_targets_of_a_rectangle() -> None:
