@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sam_core.cache import EmbeddingCache
     from sam_core.embedding import Embedding
     from sam_core.errors import CheckpointError, EmbeddingError, ImageError, PromptError, SamError
+    from sam_core.frame import Frame
     from sam_core.image import to_rgb8
     from sam_core.labels import stitch
     from sam_core.logits import Logits
@@ -33,6 +34,7 @@ __all__ = [
     "Embedding",
     "EmbeddingCache",
     "EmbeddingError",
+    "Frame",
     "ImageError",
     "Logits",
     "Masks",
@@ -61,6 +63,7 @@ _HOMES = {
     "Embedding": "embedding",
     "EmbeddingCache": "cache",
     "EmbeddingError": "errors",
+    "Frame": "frame",
     "ImageError": "errors",
     "Logits": "logits",
     "Masks": "masks",
