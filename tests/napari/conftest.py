@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,11 +56,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Keep embeddings and journals in a folder of the test's own."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("SAM_CORE_CACHE", str(folder))
-    yield folder
+    return folder
 
 
 def _has_display() -> bool:
