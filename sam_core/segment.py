@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sam_core.correction import corrected
 from sam_core.embedding import Embedding
 from sam_core.masks import Masks
 from sam_core.prompt import Prompt
@@ -11,7 +12,8 @@ from sam_core.types import Segmenter
 def segment(model: Segmenter, embedding: Embedding, prompt: Prompt) -> Masks:
     """Answer one prompt with the one mask that is most probably meant.
 
-    A lone click is ambiguous, so the best of three candidates is taken; any other prompt is asked for one mask.
+    A lone click is ambiguous, so the best of three candidates is taken; any other prompt is asked for one mask. Clicks
+    are kept: see `sam_core.correction`.
 
     Parameters
     ----------
@@ -43,4 +45,5 @@ def segment(model: Segmenter, embedding: Embedding, prompt: Prompt) -> Masks:
     True
     """
     masks = model.decode(embedding, [prompt], candidates=3 if prompt.is_lone_click else 1).best()
+    masks = corrected([prompt], masks)
     return masks[masks.areas > 0]

@@ -40,7 +40,7 @@ def test_a_lone_click_gets_the_best_of_three() -> None:
     [
         Prompt.of([(10, 10), (12, 20)]),
         Prompt.of([(10, 10)]).click((30, 4), positive=False),
-        Prompt.of([(10, 10)], [False]),
+        Prompt.of([(10, 10), (30, 4)], [True, False]),
         Prompt.of(box=(4, 6, 20, 24)),
         Prompt.of([(10, 10)], box=(4, 6, 20, 24)),
         Prompt.of([(10, 10)], previous=LABELS == 1),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_core.correction import corrected
 from sam_core.embedding import Embedding
 from sam_core.evaluation.clicker import deepest, next_click
 from sam_core.evaluation.dataset import Item
@@ -159,11 +160,12 @@ def _click(
 
 def _correct(model: Segmenter, embedding: Embedding, truth: Masks, prompts: list[Prompt], answers: list[Masks]) -> None:
     """Click once more on each object whose answer is not perfect: its prompt and its answer are replaced."""
-    corrected = {i: p for i, p in enumerate(map(_corrected, prompts, _singly(truth), answers)) if p is not None}
-    if not corrected:
+    clicked = {i: p for i, p in enumerate(map(_corrected, prompts, _singly(truth), answers)) if p is not None}
+    if not clicked:
         return
-    masks = _in_order(model.decode(embedding, list(corrected.values())), len(corrected))
-    for (i, prompt), answer in zip(corrected.items(), masks, strict=True):
+    asked = list(clicked.values())
+    masks = _in_order(corrected(asked, model.decode(embedding, asked)), len(asked))
+    for (i, prompt), answer in zip(clicked.items(), masks, strict=True):
         prompts[i], answers[i] = prompt, answer
 
 

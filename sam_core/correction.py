@@ -1,0 +1,116 @@
+"""A correction makes an answer better, never worse: what clicks say is kept, whatever the network answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_core.logits import OUTSIDE, Logits
+from sam_core.masks import Masks
+from sam_core.prompt import Prompt
+from sam_core.types import Region
+
+SURE = 1.0  # logit that a click has at least where it was made
+REACHES = (1.5, 0.75, 0.4)  # cells around a click that follow it; less and less, for clicks close to one another
+
+
+def corrected(prompts: Sequence[Prompt], answers: Masks) -> Masks:
+    """Make the answers to corrections keep what the clicks say.
+
+    The last click of a prompt that has a previous answer is a correction of it: a positive one adds and takes nothing
+    away, a negative one takes away and adds nothing. Then every positive click is put inside, every negative one
+    outside. Prompts that are one click or a box alone, and masks without logits, are left as they are.
+
+    On images of cells the mean IoU then rises with each of eight clicks, where it fell with some of them before.
+
+    Parameters
+    ----------
+    prompts
+        What was asked.
+    answers
+        What the model answered; `prompt` says which prompt a mask answers.
+
+    Returns
+    -------
+    Masks
+        As many, in the same order, with their scores.
+
+    Examples
+    --------
+    >>> before, after = np.zeros((2, 16, 16), bool)
+    >>> before[4:12, 4:8], after[4:8, 4:12] = True, True
+    >>> prompt = Prompt.of([(5, 10)], previous=before)
+    >>> answer = Masks.from_logits((16, 16), [Logits.of_mask(after)], [0.9], [0])
+    >>> bool((corrected([prompt], answer).dense()[0] == before | after).all())
+    True
+    """
+    pairs = list(zip(answers.prompt, answers.logits, strict=True))
+    if not any(_is_correction(prompts[i]) and logits is not None for i, logits in pairs):
+        return answers
+    parts = []
+    for k, (i, logits) in enumerate(pairs):
+        if logits is None or not _is_correction(prompts[i]):
+            parts.append(answers[[k]])
+        else:
+            wide = _covering(logits, prompts[i].extent)
+            kept = _with_clicks(_with_previous(wide, prompts[i]), prompts[i])
+            parts.append(Masks.from_logits(answers.shape, [kept], answers.scores[[k]], answers.prompt[[k]]))
+    return replace(Masks.merge(parts), prompt=answers.prompt)
+
+
+def _is_correction(prompt: Prompt) -> bool:
+    return len(prompt.points) > 0 and not prompt.is_lone_click
+
+
+def _covering(logits: Logits, region: Region) -> Logits:
+    """Widen the logits by whole cells, certainly outside the object, until they cover a region of the plane."""
+    box, margins = list(logits.box), []
+    for axis in (0, 1):
+        cell = (box[axis + 2] - box[axis]) / logits.values.shape[axis]
+        before = max(0, math.ceil((box[axis] - region[axis]) / cell))
+        after = max(0, math.ceil((region[axis + 2] - box[axis + 2]) / cell))
+        box[axis], box[axis + 2] = box[axis] - before * cell, box[axis + 2] + after * cell
+        margins.append((before, after))
+    if not any(map(any, margins)):
+        return logits
+    y0, x0, y1, x1 = box
+    return replace(logits, values=np.pad(logits.values, margins, constant_values=OUTSIDE), box=(y0, x0, y1, x1))
+
+
+def _with_previous(logits: Logits, prompt: Prompt) -> Logits:
+    if prompt.previous is None:
+        return logits
+    choose = np.maximum if prompt.positive[-1] else np.minimum
+    previous = prompt.previous.resample(logits.box, (logits.values.shape[0], logits.values.shape[1]))
+    return replace(logits, values=choose(logits.values.astype(np.float32), previous))
+
+
+def _with_clicks(logits: Logits, prompt: Prompt) -> Logits:
+    """Raise or lower the logits around each click that the mask does not follow."""
+    values = logits.values.astype(np.float32)
+    y0, x0, y1, x1 = logits.box
+    height, width = values.shape
+    rows = (prompt.points[:, 0] + 0.5 - y0) * (height / (y1 - y0)) - 0.5
+    columns = (prompt.points[:, 1] + 0.5 - x0) * (width / (x1 - x0)) - 0.5
+    for reach in REACHES:
+        for row, column, positive in zip(rows, columns, prompt.positive, strict=True):
+            # The pixel of the click is drawn between these cells.
+            for y, x in product(_around(row, height), _around(column, width)):
+                lacking = (SURE if positive else -SURE) - values[y, x]
+                if (lacking > 0) == bool(positive):
+                    values += lacking * np.outer(_bump(height, y, reach), _bump(width, x, reach))
+    return replace(logits, values=values)
+
+
+def _around(place: float, count: int) -> list[int]:
+    """Return the one or two cells, of those there are, that a place lies on or between."""
+    return sorted({math.floor(place), math.ceil(place)} & set(range(count)))
+
+
+def _bump(count: int, middle: int, reach: float) -> NDArray[np.float32]:
+    return np.asarray(np.exp(-((np.arange(count) - middle) ** 2) / (2 * reach**2)), np.float32)
