@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter
 from scipy.optimize import linear_sum_assignment
 
+from sam_core.labels import renumber
 from sam_core.types import Mask
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))  # .50, .55, ... .95
+EDGE = 2  # pixels; of an 11 px nucleus two thirds, of a 100 px cell a rim
 
 
 def iou_table(truth: NDArray[np.integer], found: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -40,12 +43,11 @@ def iou_table(truth: NDArray[np.integer], found: NDArray[np.integer]) -> NDArray
     if truth.shape != found.shape:
         msg = f"got label images of shapes {truth.shape} and {found.shape}, expected one shape; compare the same plane"
         raise ValueError(msg)
-    olds, rows = np.unique(truth, return_inverse=True)
-    news, columns = np.unique(found, return_inverse=True)
-    cells = rows.ravel() * len(news) + columns.ravel()
-    shared = np.bincount(cells, minlength=len(olds) * len(news)).reshape(len(olds), len(news)).astype(float)
-    iou = shared / (shared.sum(axis=1, keepdims=True) + shared.sum(axis=0) - shared)
-    return np.asarray(iou[olds != 0][:, news != 0])
+    rows, columns = renumber(truth).ravel(), renumber(found).ravel()
+    height, width = (1 + int(numbers.max(initial=0)) for numbers in (rows, columns))
+    shared = np.bincount(rows * width + columns, minlength=height * width).reshape(height, width).astype(float)
+    union = shared.sum(axis=1, keepdims=True) + shared.sum(axis=0) - shared
+    return np.asarray(shared[1:, 1:] / union[1:, 1:])
 
 
 def true_positives(iou: NDArray[np.floating], threshold: float) -> int:
@@ -109,3 +111,35 @@ def iou_of_crops(first: Mask, at: tuple[int, int], second: Mask, other: tuple[in
         shared = int(np.count_nonzero(mine & second[y0 - other[0] : y1 - other[0], x0 - other[1] : x1 - other[1]]))
     union = int(np.count_nonzero(first)) + int(np.count_nonzero(second)) - shared
     return shared / union if union else 0.0
+
+
+def boundary_iou(
+    first: Mask, at: tuple[int, int], second: Mask, other: tuple[int, int], *, width: int = EDGE
+) -> float:
+    """Return the boundary IoU of two crops (h, w) bool that lie at y, x on one plane (Cheng et al. 2021).
+
+    It compares of each mask only what is within `width` pixels of its own contour, and so does not grow with the size of
+    the object as IoU does. The border of a crop counts as contour. Cheng et al. take 2 % of the diagonal of a photograph
+    for the width; what is wide for a nucleus is narrow for a cell, so it is given in pixels here.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> square = np.ones((10, 10), bool)
+    >>> boundary_iou(square, (0, 0), square, (0, 1), width=1)  # IoU .82
+    0.333...
+    """
+    return iou_of_crops(rim(first, width), at, rim(second, width), other)
+
+
+def rim(mask: Mask, width: int = EDGE) -> Mask:
+    """Return what of a crop (h, w) bool is within `width` pixels of its contour, diagonals counting as one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> int(rim(np.ones((10, 10), bool), 1).sum())
+    36
+    """
+    inner = minimum_filter(mask.astype(np.uint8), 2 * width + 1, mode="constant", cval=0)
+    return np.asarray(mask & (inner == 0))
