@@ -16,6 +16,7 @@ from sam_core.prompt import Prompt
 from sam_core.types import Region
 
 SURE = 1.0  # logit that a click has at least where it was made
+MOST_PIXELS = 1 << 20  # of a mask whose logits are interpolated to keep clicks apart
 REACHES = (1.5, 0.75, 0.4)  # cells around a click that follow it; less and less, for clicks close to one another
 
 
@@ -58,7 +59,7 @@ def corrected(prompts: Sequence[Prompt], answers: Masks) -> Masks:
             parts.append(answers[[k]])
         else:
             wide = _covering(logits, prompts[i].extent)
-            kept = _with_clicks(_with_previous(wide, prompts[i]), prompts[i])
+            kept = _with_clicks(_per_pixel(_with_previous(wide, prompts[i]), prompts[i]), prompts[i])
             parts.append(Masks.from_logits(answers.shape, [kept], answers.scores[[k]], answers.prompt[[k]]))
     return replace(Masks.merge(parts), prompt=answers.prompt)
 
@@ -88,6 +89,20 @@ def _with_previous(logits: Logits, prompt: Prompt) -> Logits:
     choose = np.maximum if prompt.positive[-1] else np.minimum
     previous = prompt.previous.resample(logits.box, (logits.values.shape[0], logits.values.shape[1]))
     return replace(logits, values=choose(logits.values.astype(np.float32), previous))
+
+
+def _per_pixel(logits: Logits, prompt: Prompt) -> Logits:
+    """Interpolate coarser logits at pixels: clicks beside each other then have cells of their own."""
+    y0, x0, y1, x1 = logits.box
+    region = logits.positive_region(margin=2) or logits.box
+    points = np.concatenate([prompt.points - 1, prompt.points + 2, np.reshape(region, (2, 2))])
+    low = np.floor(points.min(axis=0).clip((y0, x0), (y1, x1))).astype(int)
+    high = np.ceil(points.max(axis=0).clip((y0, x0), (y1, x1))).astype(int)
+    height, width = high - low
+    if (y1 - y0) * (x1 - x0) <= logits.values.size or not 0 < height * width <= MOST_PIXELS:
+        return logits
+    box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+    return Logits(logits.sample(box), box, logits.shape)
 
 
 def _with_clicks(logits: Logits, prompt: Prompt) -> Logits:

@@ -59,7 +59,7 @@ def test_every_click_is_kept(points: list[tuple[int, int]], data: st.DataObject)
     drawn = answer(AFTER if data.draw(st.booleans()) else BEFORE)
     values = np.kron(np.ones((6, 5)), np.where(np.arange(8)[:, None] < 4, 2.0, -2.0)).astype(np.float32)[:, :5]
     stripes = Masks.from_logits(SHAPE, [Logits(values, (0.0, 0.0, 48.0, 40.0), SHAPE)], [0.5], [0])
-    spread = all(max(abs(a[0] - b[0]), abs(a[1] - b[1])) > 6 for a in points for b in points if a != b)
+    spread = all(max(abs(a[0] - b[0]), abs(a[1] - b[1])) > 2 for a in points for b in points if a != b)
     if not spread:
         return
     mask = corrected([Prompt.of(points, positive).refine(drawn)], stripes).dense()
