@@ -6,24 +6,21 @@ another (`ArrayCanvas`): the controller, the journal and its replay know no thir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from itertools import product
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from sam_core import Masks, SamError
+from sam_napari._source import Box, Plane, Shape
 
-if TYPE_CHECKING:
-    from sam_napari._source import Plane
-
-Box: TypeAlias = tuple[int, int, int, int]
-"""Half-open y0, x0, y1, x1 in pixels of a plane."""
-Shape: TypeAlias = tuple[int, int]
-"""Height, width in pixels."""
-Touched: TypeAlias = "Sequence[tuple[Plane, Box]] | None"
+Touched: TypeAlias = Sequence[tuple[Plane, Box]] | None
 """Where somebody else may have changed pixels; None: anywhere."""
+
+TILE = 512  # pixels a side of what is read at a time of a whole array
 
 
 class CanvasError(SamError):
@@ -59,6 +56,11 @@ class Change:
     box: Box
     values: NDArray[np.integer]
     where: NDArray[np.bool_] | None = None
+
+    @property
+    def written(self) -> NDArray[np.bool_]:
+        """(h, w) bool: `where`, or all."""
+        return np.ones(self.values.shape, bool) if self.where is None else self.where
 
 
 class Canvas(Protocol):
@@ -120,7 +122,6 @@ def place(plane: Plane, box: Box) -> tuple[int | slice, ...]:
 
     Examples
     --------
-    >>> from sam_napari._source import Plane
     >>> place(Plane((1, 2), (4, 0, 0)), (0, 10, 5, 20))
     (4, slice(0, 5, None), slice(10, 20, None))
     """
@@ -158,6 +159,22 @@ def within(inner: Box, outer: Box) -> tuple[slice, slice]:
     """Return where in an array over `outer` the part over `inner` lies; `inner` lies inside `outer`."""
     y, x = outer[:2]
     return slice(inner[0] - y, inner[2] - y), slice(inner[1] - x, inner[3] - x)
+
+
+def pieces(canvas: Canvas) -> Iterator[tuple[Plane, Box]]:
+    """Yield all of a canvas as boxes of at most 512 x 512 pixels, plane by plane of its last two axes."""
+    *others, height, width = canvas.array_shape
+    axes = (len(others), len(others) + 1)
+    for index in product(*map(range, others)):
+        plane = Plane(axes, (*index, 0, 0))
+        yield from ((plane, box) for box in tiles(whole((height, width))))
+
+
+def tiles(box: Box) -> Iterator[Box]:
+    """Yield a box as boxes of at most 512 x 512 pixels, row by row."""
+    y0, x0, y1, x1 = box
+    for y, x in product(range(y0, y1, TILE), range(x0, x1, TILE)):
+        yield y, x, min(y + TILE, y1), min(x + TILE, x1)
 
 
 def under(canvas: Canvas, plane: Plane, point: tuple[float, float]) -> int:
@@ -300,8 +317,7 @@ def buried(canvas: Canvas, change: Change, label: int, ground: Change | None) ->
         What lies beneath it already.
     """
     before = canvas.read(change.plane, change.box)
-    where = np.ones(before.shape, bool) if change.where is None else change.where
-    taken = where & (before != 0) & (before != label) & (change.values == label)
+    taken = change.written & (before != 0) & (before != label) & (change.values == label)
     if not taken.any():
         return ground
     if ground is None:
@@ -309,9 +325,9 @@ def buried(canvas: Canvas, change: Change, label: int, ground: Change | None) ->
     box = united(change.box, ground.box)
     values = np.zeros((box[2] - box[0], box[3] - box[1]), before.dtype)
     known = np.zeros(values.shape, bool)
-    for part, mask in ((ground, ground.where), (Change(change.plane, change.box, before), taken)):
-        values[within(part.box, box)][mask] = part.values[mask]
-        known[within(part.box, box)][mask] = True
+    for part in (ground, Change(change.plane, change.box, before, taken)):
+        values[within(part.box, box)][part.written] = part.values[part.written]
+        known[within(part.box, box)][part.written] = True
     return Change(change.plane, box, values, known)
 
 
@@ -408,18 +424,19 @@ class ArrayCanvas:
         before = self.read(change.plane, change.box)
         self._highest = max(self._highest, int(change.values.max(initial=0)))
         apply(self.array, change)
-        return Change(change.plane, change.box, before)
+        return Change(change.plane, change.box, before, change.where)
 
     def _tell(self, touched: Touched) -> None:
         for callback in tuple(self._callbacks):
             callback(touched)
 
 
-def apply(array: NDArray[np.integer], change: Change) -> None:
-    """Write a change into an array that holds the planes."""
-    part = turned(change.plane, array[place(change.plane, change.box)])
-    where = slice(None) if change.where is None else change.where
-    part[where] = change.values[where]
+def apply(array: NDArray[Any], change: Change) -> None:
+    """Write a change into an array that holds the planes, in memory or not."""
+    index = place(change.plane, change.box)
+    part = turned(change.plane, np.asarray(array[index]))
+    part[change.written] = change.values[change.written]
+    array[index] = turned(change.plane, part)
 
 
 def _check(canvas: Canvas, plane: Plane, label: int, mask: Masks) -> None:
@@ -443,7 +460,7 @@ def _beneath(ground: Change | None, box: Box, before: NDArray[np.integer]) -> ND
     out = np.zeros_like(before)
     if ground is not None:
         known = cropped_to(ground, box)
-        out[within(known.box, box)] = np.where(known.where, known.values, 0)
+        out[within(known.box, box)] = np.where(known.written, known.values, 0)
     return out
 
 
