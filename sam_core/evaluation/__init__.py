@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sam_core.evaluation.compare import compare
 from sam_core.evaluation.dataset import Item, read_items
 from sam_core.evaluation.protocol import EvaluateOptions, ImageResult, evaluate_item, evaluate_items
-from sam_core.evaluation.report import markdown, summarise
+from sam_core.evaluation.report import by_acquisition, by_size, markdown, sections, summarise
 from sam_core.types import Segmenter
 
 __all__ = [
     "EvaluateOptions",
     "ImageResult",
     "Item",
+    "by_acquisition",
+    "by_size",
+    "compare",
     "evaluate",
     "evaluate_item",
     "evaluate_items",
     "markdown",
     "read_items",
+    "sections",
     "summarise",
 ]
 

@@ -56,4 +56,4 @@ def chosen_best(predicted: Floats, true: Floats) -> Floats:
     if not len(true):
         return np.zeros(0)
     chosen = true[np.arange(len(true)), predicted.argmax(axis=1)]
-    return (chosen >= true.max(axis=1)).astype(float)
+    return np.asarray(chosen >= true.max(axis=1), float)

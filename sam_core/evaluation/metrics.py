@@ -113,14 +113,12 @@ def iou_of_crops(first: Mask, at: tuple[int, int], second: Mask, other: tuple[in
     return shared / union if union else 0.0
 
 
-def boundary_iou(
-    first: Mask, at: tuple[int, int], second: Mask, other: tuple[int, int], *, width: int = EDGE
-) -> float:
+def boundary_iou(first: Mask, at: tuple[int, int], second: Mask, other: tuple[int, int], *, width: int = EDGE) -> float:
     """Return the boundary IoU of two crops (h, w) bool that lie at y, x on one plane (Cheng et al. 2021).
 
-    It compares of each mask only what is within `width` pixels of its own contour, and so does not grow with the size of
-    the object as IoU does. The border of a crop counts as contour. Cheng et al. take 2 % of the diagonal of a photograph
-    for the width; what is wide for a nucleus is narrow for a cell, so it is given in pixels here.
+    It compares of each mask only what is within `width` pixels of its own contour, and so does not grow with the size
+    of the object as IoU does. The border of a crop counts as contour. Cheng et al. take 2 % of the diagonal of a
+    photograph for the width; what is wide for a nucleus is narrow for a cell, so it is given in pixels here.
 
     Examples
     --------

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_core.correction import corrected
-from sam_core.embedding import Embedding
-from sam_core.evaluation.clicker import deepest, next_click
+from sam_core.evaluation import asking
+from sam_core.evaluation.asking import Round
+from sam_core.evaluation.baseline import otsu_watershed
 from sam_core.evaluation.dataset import Item
-from sam_core.evaluation.metrics import iou_of_crops, iou_table, msa, precision
+from sam_core.evaluation.metrics import boundary_iou, iou_of_crops, iou_table, msa, precision
 from sam_core.masks import Masks
-from sam_core.prompt import Prompt
 from sam_core.segment_all import SegmentAllOptions, segment_all
-from sam_core.types import Mask, Segmenter
+from sam_core.types import Labels, Segmenter
+
+DRAWN = (1, 3)  # after how many clicks the answers are also counted as a segmentation of the image
+CANDIDATES = 3
+
+Floats = NDArray[np.float64]
+Accuracy = tuple[float, float]
+"""Mean segmentation accuracy, and precision at IoU .5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +39,16 @@ class EvaluateOptions:
         Objects an image that are asked for one by one, evenly chosen; None for all.
     automatic
         Whether everything is segmented, too.
+    baseline
+        Whether Otsu's threshold and a watershed segment everything, too, for comparison.
     segment_all
-        How; None for what the model recommends.
+        How everything is segmented; None for what the model recommends.
     """
 
-    clicks: int = 5
+    clicks: int = 8
     max_objects: int | None = None
     automatic: bool = True
+    baseline: bool = True
     segment_all: SegmentAllOptions | None = None
 
     def __post_init__(self) -> None:
@@ -52,22 +62,30 @@ class EvaluateOptions:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageResult:
-    """What came of one image.
+    """What came of one image, with n objects that were asked for by k clicks and a box each.
 
     Parameters
     ----------
     name, set, modality, group
         Of the item.
-    clicks
-        (objects, clicks) float IoU after each click; who sees a perfect answer clicks no more.
-    oracle
-        (objects,) IoU of the best of the three candidates for the first click.
-    box
-        (objects,) IoU of the answer to the object's own box.
     sizes
-        (objects,) area in pixels.
-    found, msa, ap50
-        Of the automatic segmentation: objects, mean segmentation accuracy, precision at IoU .5; NaN when left out.
+        (n,) area in pixels.
+    clicks, box
+        (n, k) and (n,) IoU of the answer; who sees a perfect answer clicks no more.
+    click_edges, box_edges
+        (n, k) and (n,) boundary IoU of these answers.
+    click_scores, box_scores
+        (n, k) and (n,) IoU that the model predicted for them; NaN where it did not answer.
+    candidates, candidate_scores
+        (n, 3) true and predicted IoU of the candidates for the first click; 0 and -1 where there are fewer.
+    kept
+        (n, 2, 2) clicks in the prompts of all rounds: positive and negative, all and followed by the answer.
+    matched
+        (n,) IoU of the best match of the object among everything segmented; NaN when left out.
+    accuracy
+        Of whole segmentations: of the answers to "1 click", "3 clicks" and "box", of "automatic" and of "baseline".
+    found
+        Objects in the automatic segmentation.
     seconds
         For encoding ("encode"), one click of one object on average ("click"), everything ("everything"), and
         all that was asked ("all").
@@ -77,14 +95,40 @@ class ImageResult:
     set: str
     modality: str
     group: str
-    clicks: NDArray[np.float64]
-    oracle: NDArray[np.float64]
-    box: NDArray[np.float64]
     sizes: NDArray[np.int64]
+    clicks: Floats
+    box: Floats
+    click_edges: Floats
+    box_edges: Floats
+    click_scores: Floats
+    box_scores: Floats
+    candidates: Floats
+    candidate_scores: Floats
+    kept: NDArray[np.int64]
+    matched: Floats
+    accuracy: dict[str, Accuracy] = field(default_factory=dict)
     found: int = 0
-    msa: float = float("nan")
-    ap50: float = float("nan")
     seconds: dict[str, float] = field(default_factory=dict)
+
+    def only(self, chosen: NDArray[np.bool_]) -> ImageResult:
+        """Keep the objects for which `chosen` (n,) is true; what is counted over the whole image stays."""
+        columns = (f.name for f in fields(self) if isinstance(getattr(self, f.name), np.ndarray))
+        return replace(self, **{name: getattr(self, name)[chosen] for name in columns})
+
+    @property
+    def oracle(self) -> Floats:
+        """(n,) IoU of the best of the three candidates for the first click."""
+        return np.asarray(self.candidates.max(axis=1))
+
+    @property
+    def msa(self) -> float:
+        """Mean segmentation accuracy of the automatic segmentation; NaN when left out."""
+        return self.accuracy.get("automatic", (np.nan, np.nan))[0]
+
+    @property
+    def ap50(self) -> float:
+        """Precision at IoU .5 of the automatic segmentation; NaN when left out."""
+        return self.accuracy.get("automatic", (np.nan, np.nan))[1]
 
 
 def evaluate_items(
@@ -117,108 +161,94 @@ def evaluate_item(model: Segmenter, item: Item, options: EvaluateOptions | None 
     image, labels = item.read()
     begun = started = time.perf_counter()
     embedding = model.encode(image)
-    encoded = time.perf_counter()
-    truth = Masks.from_labels(labels)
-    if options.max_objects is not None and len(truth) > options.max_objects:
-        truth = truth[np.linspace(0, len(truth) - 1, options.max_objects).round().astype(int)]
-    clicks, oracle = _click(model, embedding, truth, options.clicks)
-    clicked = time.perf_counter()
-    box = _box(model, embedding, truth)
-    seconds = {"encode": encoded - started, "click": (clicked - encoded) / max(1, clicks.size)}
-    found, score, ap50 = 0, float("nan"), float("nan")
+    seconds = {"encode": time.perf_counter() - started}
+    truth = asked_objects(labels, options.max_objects)
+    asked = truth.to_labels()
+    rounds, box = asking.click(model, embedding, truth, options.clicks), asking.box(model, embedding, truth)
+    measures, accuracy, seconds["click"] = _clicks(truth, asked, rounds, options.clicks)
+    measures["box"], measures["box_edges"], measures["box_scores"] = _counted(truth, box)
+    accuracy |= _accuracy("box", asked, _as_labels(box)) if len(truth) else {}
+
+    found, matched = 0, np.full(len(truth), np.nan)
     if options.automatic:
         started = time.perf_counter()
         parts = list(segment_all(model, embedding, options.segment_all))
         everything = Masks.merge([Masks.empty(embedding.image_shape), *parts])
         seconds["everything"] = time.perf_counter() - started
-        iou = iou_table(labels, everything.to_labels())
-        found, score, ap50 = len(everything), msa(iou), precision(iou, 0.5)
+        drawn, found = everything.to_labels(), len(everything)
+        accuracy |= _accuracy("automatic", labels, drawn)
+        matched = iou_table(asked, drawn).max(axis=1, initial=0)
+    if options.baseline:
+        accuracy |= _accuracy("baseline", labels, otsu_watershed(image))
     seconds["all"] = time.perf_counter() - begun
     return ImageResult(
-        item.name, item.set, item.modality, item.group, clicks, oracle, box, truth.areas, found, score, ap50, seconds
-    )
+        item.name, item.set, item.modality, item.group, truth.areas, **measures,
+        matched=matched, accuracy=accuracy, found=found, seconds=seconds,
+    )  # fmt: skip
 
 
-def _click(
-    model: Segmenter, embedding: Embedding, truth: Masks, count: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Click each object `count` times, the answer fed back: IoU after each, and the best of three at the first."""
-    ious = np.zeros((len(truth), count))
-    if not len(truth):
-        return ious, np.zeros(0)
-    starts = [deepest(crop) for crop in truth.crops]
-    prompts = [Prompt.of([(y + dy, x + dx)]) for (y, x), (dy, dx) in zip(truth.offsets, starts, strict=True)]
-    three = model.decode(embedding, prompts, candidates=3)
-    oracle = _best_of_three(truth, three)
-    answers = _in_order(three.best(), len(truth))
-    ious[:, 0] = _ious(truth, answers)
-    for more in range(1, count):
-        _correct(model, embedding, truth, prompts, answers)
-        ious[:, more] = _ious(truth, answers)
-    return ious, oracle
+def asked_objects(labels: Labels, max_objects: int | None) -> Masks:
+    """Return the objects of a plane that are asked for one by one: all of them, or so many evenly chosen ones."""
+    truth = Masks.from_labels(labels)
+    if max_objects is None or len(truth) <= max_objects:
+        return truth
+    return truth[np.linspace(0, len(truth) - 1, max_objects).round().astype(int)]
 
 
-def _correct(model: Segmenter, embedding: Embedding, truth: Masks, prompts: list[Prompt], answers: list[Masks]) -> None:
-    """Click once more on each object whose answer is not perfect: its prompt and its answer are replaced."""
-    clicked = {i: p for i, p in enumerate(map(_corrected, prompts, _singly(truth), answers)) if p is not None}
-    if not clicked:
-        return
-    asked = list(clicked.values())
-    masks = _in_order(corrected(asked, model.decode(embedding, asked)), len(asked))
-    for (i, prompt), answer in zip(clicked.items(), masks, strict=True):
-        prompts[i], answers[i] = prompt, answer
+def _clicks(
+    truth: Masks, asked: Labels, rounds: Iterable[Round], count: int
+) -> tuple[dict[str, Any], dict[str, Accuracy], float]:
+    """Measure the answers after each click, also as segmentations, and the seconds to an answer."""
+    names = ("clicks", "click_edges", "click_scores")
+    measures: dict[str, Any] = {name: np.zeros((len(truth), count)) for name in names}
+    measures["kept"] = np.zeros((len(truth), 2, 2), np.int64)
+    accuracy: dict[str, Accuracy] = {}
+    answered, seconds = 0, 0.0
+    for i, one in enumerate(rounds):
+        for name, column in zip(names, _counted(truth, one), strict=True):
+            measures[name][:, i] = column
+        for mine, prompt, answer in zip(measures["kept"], one.prompts, one.answers, strict=True):
+            mine += asking.kept(prompt, answer)
+        if one.candidates is not None:
+            measures["candidates"], measures["candidate_scores"] = _candidates(truth, one.candidates)
+        if i + 1 in DRAWN and len(truth):
+            accuracy |= _accuracy(f"{i + 1} click{'s' * (i > 0)}", asked, _as_labels(one))
+        answered, seconds = answered + one.asked, seconds + one.seconds
+    return measures, accuracy, seconds / max(1, answered)
 
 
-def _box(model: Segmenter, embedding: Embedding, truth: Masks) -> NDArray[np.float64]:
-    """Return the IoU of the answer to each object's tight box."""
-    if not len(truth):
-        return np.zeros(0)
-    return _ious(truth, _in_order(model.decode(embedding, [Prompt.of(box=box) for box in truth.boxes]), len(truth)))
+def _counted(truth: Masks, one: Round) -> tuple[Floats, Floats, Floats]:
+    """Return IoU, boundary IoU and predicted IoU of the answers, (n,) each; 0, 0 and NaN where there is none."""
+    table = np.zeros((len(truth), 3))
+    table[:, 2] = np.nan
+    for i, answer in enumerate(one.answers):
+        if len(answer):
+            crops = _crops(truth, i, answer, 0)
+            table[i] = iou_of_crops(*crops), boundary_iou(*crops), answer.scores[0]
+    iou, edges, scores = table.T
+    return iou, edges, scores
 
 
-def _singly(masks: Masks) -> list[Masks]:
-    return [masks[[i]] for i in range(len(masks))]
-
-
-def _in_order(masks: Masks, count: int) -> list[Masks]:
-    """Return the answer to each of `count` prompts, empty where there is none."""
-    found = {int(p): i for i, p in enumerate(masks.prompt)}
-    return [masks[[found[i]]] if i in found else Masks.empty(masks.shape) for i in range(count)]
-
-
-def _ious(truth: Masks, answers: Sequence[Masks]) -> NDArray[np.float64]:
-    return np.array([_iou(truth, i, answer, 0) if len(answer) else 0.0 for i, answer in enumerate(answers)])
-
-
-def _best_of_three(truth: Masks, masks: Masks) -> NDArray[np.float64]:
-    best = np.zeros(len(truth))
+def _candidates(truth: Masks, masks: Masks) -> tuple[Floats, Floats]:
+    """Return true and predicted IoU of the candidates, (n, 3) each."""
+    true, predicted = np.zeros((len(truth), CANDIDATES)), np.full((len(truth), CANDIDATES), -1.0)
+    rank = np.zeros(len(truth), int)
     for j, i in enumerate(masks.prompt):
-        best[i] = max(best[i], _iou(truth, int(i), masks, j))
-    return best
+        true[i, rank[i]] = iou_of_crops(*_crops(truth, int(i), masks, j))
+        predicted[i, rank[i]] = masks.scores[j]
+        rank[i] += 1
+    return true, predicted
 
 
-def _iou(first: Masks, i: int, second: Masks, j: int) -> float:
+def _crops(first: Masks, i: int, second: Masks, j: int) -> tuple[Any, ...]:
     at, other = first.offsets[i], second.offsets[j]
-    return iou_of_crops(first.crops[i], (int(at[0]), int(at[1])), second.crops[j], (int(other[0]), int(other[1])))
+    return first.crops[i], (int(at[0]), int(at[1])), second.crops[j], (int(other[0]), int(other[1]))
 
 
-def _corrected(prompt: Prompt, truth: Masks, answer: Masks) -> Prompt | None:
-    """Add the click that corrects an answer, and the answer itself; None where nothing is wrong."""
-    both = truth.boxes if not len(answer) or not answer.areas[0] else np.concatenate([truth.boxes, answer.boxes])
-    window = (*both[:, :2].min(axis=0), *both[:, 2:].max(axis=0))
-    found = next_click(_drawn(truth, window), _drawn(answer, window))
-    if found is None:
-        return None
-    (y, x), positive = found
-    clicked = prompt.click((float(y + window[0]), float(x + window[1])), positive)
-    return clicked.refine(answer) if len(answer) else clicked
+def _as_labels(one: Round) -> Labels:
+    return Masks.merge(one.answers).to_labels()
 
 
-def _drawn(masks: Masks, window: tuple[int, ...]) -> Mask:
-    """Draw one mask, or none, in a window of the plane that holds it."""
-    y0, x0, y1, x1 = window
-    canvas = np.zeros((y1 - y0, x1 - x0), bool)
-    for crop, (a0, b0, a1, b1) in zip(masks.crops, masks.boxes, strict=True):
-        if crop.size:
-            canvas[a0 - y0 : a1 - y0, b0 - x0 : b1 - x0] = crop
-    return canvas
+def _accuracy(name: str, truth: Labels, found: Labels) -> dict[str, Accuracy]:
+    iou = iou_table(truth, found)
+    return {name: (msa(iou), precision(iou, 0.5))}

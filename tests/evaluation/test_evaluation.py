@@ -137,10 +137,15 @@ def test_all_ways_to_an_iou_agree(seed: int) -> None:
 def test_a_perfect_model_is_perfect() -> None:
     labels = draw((2, 2, 8, 9), (12, 4, 18, 11), (4, 16, 16, 28))
     (result,) = evaluate_items(FakeSegmenter(), [item(labels)], EvaluateOptions(segment_all=None))
-    assert result.clicks.shape == (3, 5)
+    assert result.clicks.shape == (3, 8)
     assert (result.clicks == 1).all()
     assert (result.oracle == 1).all()
     assert (result.box == 1).all()
+    assert (result.click_edges == 1).all()
+    assert (result.box_edges == 1).all()
+    assert (result.matched == 1).all()
+    assert result.accuracy.keys() == {"1 click", "3 clicks", "box", "automatic", "baseline"}
+    assert {result.accuracy[name] for name in ("1 click", "3 clicks", "box")} == {(1.0, 1.0)}
     assert (result.msa, result.ap50, result.found) == (1.0, 1.0, 3)
     assert result.sizes.tolist() == [42, 49 - 7, 144]
 
@@ -157,14 +162,14 @@ def test_what_is_not_found_counts_as_nothing() -> None:
     labels = draw((2, 2, 8, 8), (12, 12, 18, 18))
     image = np.where(labels == 1, 200, 0).astype(np.uint8)
     (result,) = evaluate_items(FakeSegmenter(), [item(labels, image)])
-    assert result.clicks.mean(axis=0).tolist() == [0.5] * 5
+    assert result.clicks.mean(axis=0).tolist() == [0.5] * 8
     assert (result.oracle.tolist(), result.box.tolist()) == ([1, 0], [1, 0])
 
 
 def test_an_image_without_objects_is_measured_automatically() -> None:
     empty = np.zeros((20, 30), np.int32)
     results = list(evaluate_items(FakeSegmenter(), [item(empty), item(draw((2, 2, 8, 8)))]))
-    assert (results[0].clicks.shape, results[0].msa) == ((0, 5), 1.0)
+    assert (results[0].clicks.shape, results[0].msa) == ((0, 8), 1.0)
     (row,) = summarise(results)
     assert (row["images"], row["objects"], row["1 click"], row["mSA"]) == (2, 1, 1.0, 1.0)
 
@@ -195,12 +200,12 @@ def calls_of(model: FakeSegmenter, labels: np.ndarray) -> list[int]:
 
 def test_all_objects_are_asked_together_and_no_more_when_perfect() -> None:
     apart = draw(*[(1 + 4 * i, 1, 3 + 4 * i, 20) for i in range(4)])
-    assert calls_of(FakeSegmenter(), apart) == [4, 4]  # a click and a box each
+    assert calls_of(FakeSegmenter(), apart) == [4, 4]  # a box and a click each
 
 
 def test_what_is_wrong_is_corrected_until_the_last_click() -> None:
     touching = draw((2, 2, 8, 8), (2, 8, 8, 20), (12, 2, 18, 8))
-    assert calls_of(FakeSegmenter(), touching) == [3, 2, 2, 2, 2, 3]
+    assert calls_of(FakeSegmenter(), touching) == [3, 3, *[2] * 7]
 
 
 # -- rows ----------------------------------------------------------------------------------------------------------
