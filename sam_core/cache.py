@@ -90,12 +90,46 @@ class EmbeddingCache:
         image = np.asarray(image)
         if image.dtype.kind not in "biuf":  # the model says best what is wrong with it
             return model.encode(image, tiling=tiling)
-        entry = self.root / key_of(model.fingerprint, image, tiling)
+        entry = self._entry(model.fingerprint, image, tiling)
         found = self._read(entry)
         if found is None:
             found = model.encode(image, tiling=tiling).halved()
-            self._write(entry, found)
+            try:
+                self._write(entry, found)
+            except OSError as error:
+                self._warn(error)
         return found
+
+    def get(self, fingerprint: str, image: NDArray[Any], *, tiling: Tiling | None = None) -> Embedding | None:
+        """Return the embedding of a plane that is kept, or None.
+
+        Parameters
+        ----------
+        fingerprint
+            Of the model that is to have made it.
+        image, tiling
+            As in `encode`.
+        """
+        return self._read(self._entry(fingerprint, image, tiling))
+
+    def put(self, embedding: Embedding, image: NDArray[Any], *, tiling: Tiling | None = None) -> None:
+        """Keep an embedding in float16, for whoever keeps one later than it was made; `encode` does so at once.
+
+        Parameters
+        ----------
+        embedding
+            What a model made of the plane.
+        image, tiling
+            What it was given.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written to, or the disk is full; nothing is left of the entry then.
+        """
+        entry = self._entry(embedding.model, image, tiling)
+        if not entry.is_dir():
+            self._write(entry, embedding.halved())
 
     def stack(
         self, model: Segmenter, planes: Sequence[NDArray[Any]], *, tiling: Tiling | None = None
@@ -157,6 +191,9 @@ class EmbeddingCache:
             os.utime(entry)
         return embedding
 
+    def _entry(self, fingerprint: str, image: NDArray[Any], tiling: Tiling | None) -> Path:
+        return self.root / key_of(fingerprint, np.asarray(image), tiling)
+
     def _write(self, entry: Path, embedding: Embedding) -> None:
         beside = temporary(entry)
         try:
@@ -164,14 +201,14 @@ class EmbeddingCache:
             _save(beside, embedding)
             _move(beside, entry)
         except OSError as error:
-            self._warn(explained(error, entry))
+            raise explained(error, entry) from error
         finally:
             remove(beside)
 
     def _warn(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(f"embeddings are not kept: {error}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"embeddings are not kept: {error}", RuntimeWarning, stacklevel=3)
 
 
 def key_of(fingerprint: str, image: NDArray[Any], tiling: Tiling | None) -> str:

@@ -212,6 +212,22 @@ def _refuse(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_what_is_put_is_what_encode_would_have_kept(kept: EmbeddingCache) -> None:
+    model, plane = WithOverview(), _plane()
+    assert kept.get(model.fingerprint, plane, tiling=TILING) is None
+    kept.put(model.encode(plane, tiling=TILING), plane, tiling=TILING)
+    count = model.encoded
+    assert _same(kept.get(model.fingerprint, plane, tiling=TILING), kept.encode(model, plane, tiling=TILING))
+    assert model.encoded == count
+    assert kept.get(model.fingerprint, plane) is None
+
+
+def test_who_puts_is_told_why_it_cannot_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="in the way"):
+        EmbeddingCache(tmp_path / "file" / "cache").put(FakeSegmenter().encode(_plane()), _plane())
+
+
 def test_a_full_disk_costs_one_warning(kept: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "_fill", _refuse)
     model = FakeSegmenter()
