@@ -220,7 +220,8 @@ class Source:
     def _eight(self, values: NDArray[Any], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
         if not self.rgb and values.dtype == np.uint8 and limits is None:
             return values
-        eight = to_rgb8(values, limits=limits)
+        means = limits is None and values.dtype != np.uint8  # of 8-bit values, which stay what they are
+        eight = to_rgb8(values, limits=(0.0, 255.0) if means else limits)
         return eight if self.rgb else np.ascontiguousarray(eight[..., 0])
 
     def _level(self, plane: Plane, step: int) -> _Level:
@@ -233,7 +234,7 @@ class Source:
             return self.limits
         if kind == np.uint8:
             return None
-        if kind == bool:
+        if kind.kind == "b":
             return 0.0, 1.0
         if plane not in self._measured:
             self._measured[plane] = _percentiles(self._sample(plane))
