@@ -37,6 +37,8 @@ class Item:
         The first of them, "" where there is none.
     read
         Returns image (H, W) or (H, W, C) and labels (H, W) int32.
+    shareable
+        Whether its pictures may be shown to others.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Item:
     group: str
     modality: str
     read: Callable[[], tuple[Plane, Labels]] = field(repr=False)
+    shareable: bool = field(default=True, repr=False)
 
     @classmethod
     def of(
@@ -67,7 +70,9 @@ def read_items(folder: str | Path, split: str | None = "test") -> Iterator[Item]
     The folder holds `images/` and `labels/` with files of equal stems, and stacks as `<name>.npz` (arrays `image` and
     `label`, plane first), which are taken plane by plane, leaving out planes without objects. `items.json`, a list of
     objects with `name` and, where known, `split`, `modality`, `acq` and `subject`, says what belongs to which split;
-    without it everything belongs to every split. A folder that holds none of these but such folders is their sum.
+    without it everything belongs to every split. Pictures may be shown to others unless `shareable` is false in their
+    object in `items.json`, or in that of their set (`dataset`) in a `manifest.json` beside the folder. A folder that
+    holds none of these but such folders is their sum.
 
     Parameters
     ----------
@@ -103,8 +108,9 @@ def read_items(folder: str | Path, split: str | None = "test") -> Iterator[Item]
         )
         raise ImageError(msg)
     files = {each: {kind: _files(each / kind) for kind in ("images", "labels")} for each, _ in records}
+    shareable = {each: _may_be_shown(each) for each in files}
     for each, record in records:
-        yield from _items_of(each, record, files[each])
+        yield from _items_of(each, {"shareable": shareable[each], **record}, files[each])
 
 
 def _sets(folder: Path) -> list[Path]:
@@ -116,6 +122,18 @@ def _sets(folder: Path) -> list[Path]:
 
 def _is_set(folder: Path) -> bool:
     return (folder / "items.json").is_file() or (folder / "images").is_dir() or any(folder.glob("*.npz"))
+
+
+def _may_be_shown(folder: Path) -> bool:
+    """Ask the manifest beside a set whether its pictures may be shown; where it says nothing they may."""
+    manifest, name = folder.resolve().parent / "manifest.json", folder.resolve().name
+    try:
+        listed = json.loads(manifest.read_text("utf-8")) if manifest.is_file() else []
+    except ValueError as error:
+        msg = f"got {manifest} that cannot be understood ({error}), expected a JSON list of objects with a `dataset`"
+        raise ImageError(msg) from error
+    told = [each for each in listed if isinstance(each, dict) and each.get("dataset") == name]
+    return all(each.get("shareable", True) for each in told)
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -140,15 +158,15 @@ def _records(folder: Path, split: str | None) -> list[dict[str, Any]]:
 def _items_of(folder: Path, record: Mapping[str, Any], files: Files) -> Iterator[Item]:
     name, home = record["name"], folder.resolve().name
     group = "/".join(str(record[key]) for key in ("modality", "acq", "subject") if key in record)
-    modality = str(record.get("modality", ""))
+    modality, shareable = str(record.get("modality", "")), bool(record["shareable"])
     stack = folder / f"{name}.npz"
     if not stack.is_file():
-        yield Item(name, home, group, modality, lambda: _read_pair(folder, name, files))
+        yield Item(name, home, group, modality, lambda: _read_pair(folder, name, files), shareable)
         return
     volume, labels = _read_stack(stack)
     limits = tuple(np.percentile(volume, (LOW, HIGH)))
     for index in np.flatnonzero(labels.any(axis=(1, 2))):
-        yield Item(f"{name}[{index}]", home, group, modality, _reader(volume[index], labels[index], limits))
+        yield Item(f"{name}[{index}]", home, group, modality, _reader(volume[index], labels[index], limits), shareable)
 
 
 def _read_stack(path: Path) -> tuple[Plane, Plane]:
