@@ -6,6 +6,7 @@ another (`ArrayCanvas`): the controller, the journal and its replay know no thir
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -177,13 +178,24 @@ def tiles(box: Box) -> Iterator[Box]:
         yield y, x, min(y + TILE, y1), min(x + TILE, x1)
 
 
+def pixel(point: tuple[float, float]) -> tuple[int, int]:
+    """Return the pixel that holds a point y, x: its centre has whole numbers."""
+    return math.floor(point[0] + 0.5), math.floor(point[1] + 0.5)
+
+
+def at(point: tuple[float, float]) -> Box:
+    """Return the box of the pixel that holds a point."""
+    y, x = pixel(point)
+    return y, x, y + 1, x + 1
+
+
 def under(canvas: Canvas, plane: Plane, point: tuple[float, float]) -> int:
     """Return the number of the object at y, x; 0 for none, and outside the plane."""
-    y, x = (round(value) for value in point)
+    y, x = pixel(point)
     height, width = canvas.shape(plane)
     if not (0 <= y < height and 0 <= x < width):
         return 0
-    return int(canvas.read(plane, (y, x, y + 1, x + 1))[0, 0])
+    return int(canvas.read(plane, at(point))[0, 0])
 
 
 def standing(canvas: Canvas, plane: Plane, label: int, box: Box) -> Masks:

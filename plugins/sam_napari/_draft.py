@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sam_core import Logits, Masks, Prompt
-from sam_napari._change import Canvas, Change, box_of, cropped, grown, spread, standing, under, united
+from sam_core import Masks, Prompt
+from sam_napari._change import Canvas, Change, at, box_of, cropped, grown, pixel, spread, standing, under, united
 from sam_napari._source import Plane
 
 ALIKE = 0.95  # IoU from which two candidates are one
@@ -90,11 +90,8 @@ class Draft:
 
     def click(self, point: Point, positive: bool) -> Prompt:
         """Return the prompt with one more click, as a correction of this draft."""
-        start = self._prompt_of_pixels(point, positive) if self.prompt is None else self.prompt.click(point, positive)
+        start = Prompt.of([point], [positive]) if self.prompt is None else self.prompt.click(point, positive)
         return start.refine(self.mask)
-
-    def _prompt_of_pixels(self, point: Point, positive: bool) -> Prompt:
-        return Prompt.of([point], [positive])
 
 
 def matching(drafts: Sequence[Draft], canvas: Canvas) -> Draft | None:
@@ -162,8 +159,7 @@ _ADVICE = "The click was not taken; click nearer to the middle of what is wrong,
 
 def _follows(mask: Masks, point: NDArray[np.float32], positive: bool) -> bool:
     """Tell whether a mask does what a click says; beside its edge, by a pixel, it does either way."""
-    y, x = (round(float(value)) for value in point)
-    around = spread(mask, grown((y, x, y + 1, x + 1), 1, mask.shape))
+    around = spread(mask, grown(at((float(point[0]), float(point[1]))), 1, mask.shape))
     return bool(around.any()) if positive else not around.all()
 
 
@@ -209,11 +205,12 @@ def plan_click(canvas: Canvas, plane: Plane, point: Point, mask: Masks) -> Plan:
     label = under(canvas, plane, point)
     if not label:
         return _made(canvas, plane, mask, frozenset(), [point])
-    body = _body(canvas, plane, label, point)
+    body = standing(canvas, plane, label, at(point))
     if iou(body, mask) >= SAME:
         return Plan("select", label, body, body)
     if common(body, mask) >= COVERED * int(body.areas[0]):
-        return _grown(canvas, plane, label, body, mask, [point])
+        shown = fitted(canvas, plane, label, mask, frozenset(), [point])
+        return Plan("grow", label, _union(shown, body), body)
     if canvas.preserve:
         return Plan("select", label, body, body)
     return _made(canvas, plane, mask, frozenset({label}), [point])
@@ -223,9 +220,10 @@ def plan_box(canvas: Canvas, plane: Plane, mask: Masks) -> Plan:
     """Decide what a box does whose answer is `mask` (1 mask): an object that is there is done again, or one is made."""
     label, point = _most(canvas, plane, mask)
     if label:
-        body = _body(canvas, plane, label, point)
+        body = standing(canvas, plane, label, at(point))
         if iou(body, mask) >= REDONE:
-            return _grown(canvas, plane, label, Masks.empty(mask.shape), mask, [], old=body)
+            shown = fitted(canvas, plane, label, mask, frozenset(), [])
+            return Plan("grow", label, shown, body)  # holds pixels of its own at least
     return _made(canvas, plane, mask, frozenset(), [])
 
 
@@ -273,8 +271,7 @@ def common(first: Masks, second: Masks) -> int:
 
 def holds(mask: Masks, point: Point) -> bool:
     """Tell whether a mask of 1 holds the pixel at y, x."""
-    y, x = (round(value) for value in point)
-    return bool(spread(mask, (y, x, y + 1, x + 1)).any())
+    return bool(spread(mask, at(point)).any())
 
 
 def _made(
@@ -282,25 +279,6 @@ def _made(
 ) -> Plan:
     shown = fitted(canvas, plane, label, mask, over, points)
     return Plan("make" if len(shown) else "nothing", label, shown, Masks.empty(mask.shape), over)
-
-
-def _grown(
-    canvas: Canvas,
-    plane: Plane,
-    label: int,
-    body: Masks,
-    mask: Masks,
-    points: Sequence[Point],
-    old: Masks | None = None,
-) -> Plan:
-    shown = fitted(canvas, plane, label, mask, frozenset(), points)
-    joined = _union(shown, body) if len(shown) and len(body) else shown
-    return Plan("grow" if len(joined) else "nothing", label, joined, body if old is None else old)
-
-
-def _body(canvas: Canvas, plane: Plane, label: int, point: Point) -> Masks:
-    y, x = (round(value) for value in point)
-    return standing(canvas, plane, label, (y, x, y + 1, x + 1))
 
 
 def _most(canvas: Canvas, plane: Plane, mask: Masks) -> tuple[int, Point]:
@@ -322,10 +300,8 @@ def _connected(inside: NDArray[np.bool_], points: Sequence[Point]) -> NDArray[np
         return inside
     sizes = np.bincount(parts.ravel())
     sizes[0] = 0
-    rounded = [(round(y), round(x)) for y, x in points]
-    held = {
-        int(parts[y, x]) for y, x in rounded if 0 <= y < inside.shape[0] and 0 <= x < inside.shape[1]
-    } - {0}  # fmt: skip
+    rows, columns = inside.shape
+    held = {int(parts[y, x]) for y, x in map(pixel, points) if 0 <= y < rows and 0 <= x < columns} - {0}
     return np.asarray(np.isin(parts, sorted(held) if held else [int(sizes.argmax())]))
 
 
@@ -340,9 +316,3 @@ def _union(first: Masks, second: Masks) -> Masks:
     """Return the union of two masks of 1, with the score and logits of the first."""
     box = united(box_of(first), box_of(second))
     return cropped(spread(first, box) | spread(second, box), box, first.shape, first)
-
-
-def logits_of(mask: Masks) -> Logits:
-    """Return the logits of a mask of 1, drawn where it has none."""
-    y, x = mask.offsets[0]
-    return mask.logits[0] or Logits.of_crop(mask.crops[0], (int(y), int(x)), mask.shape)

@@ -1,0 +1,214 @@
+"""What is painted on: a canvas with its journal, the active object on it, and the drafts of the objects.
+
+A new object gets the next free number, which becomes napari's selected label, so that the brush goes on with it. A
+number that the user selected since (M, the picker, the spin box) is used as it is, as napari's own tools do.
+
+Everything that changes pixels goes through here or is heard of here, so the journal has it all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sam_core import Masks
+from sam_napari._change import (
+    TILE,
+    Canvas,
+    Change,
+    Touched,
+    at,
+    box_of,
+    buried,
+    erased,
+    painted,
+    pieces,
+    standing,
+    tiles,
+    under,
+)
+from sam_napari._draft import Draft, Point, matching
+from sam_napari._journal import Journal, prompt_facts
+from sam_napari._source import Box, Plane
+
+OBJECTS = 256  # whose drafts are remembered, for when they are selected again
+DRAFTS = 64  # of an object
+AT_ONCE = 4 * TILE * TILE  # pixels that are read for the journal as soon as they change; of more, a piece at a time
+LAST = 2.0  # seconds that closing spends on what the journal still lacks
+
+
+class Target:
+    """A canvas, and what is known of the objects on it.
+
+    Parameters
+    ----------
+    canvas
+        What is painted.
+    journal
+        Where all is noted; None: nowhere. It is closed with the target.
+    touched
+        Called when somebody else changed pixels.
+    """
+
+    def __init__(self, canvas: Canvas, journal: Journal | None, touched: Callable[[], None]) -> None:
+        self.canvas = canvas
+        self.advance = True
+        """Whether each new object gets a new number; if not, all get the selected one, which then is a class."""
+        self.active: tuple[Plane, int] | None = None
+        self._journal, self._heard = journal, touched
+        self._given = int(canvas.selected)
+        self._drafts: OrderedDict[tuple[Plane, int], list[Draft]] = OrderedDict()
+        # The labels that are there already are noted too, when there is time.
+        self._lacking: deque[Iterator[tuple[Plane, Box]]] = deque([pieces(canvas)] if journal else [])
+        self._begun = False  # whether all that was there in the beginning is noted
+        self._off = canvas.on_touched(self._touched)
+
+    def close(self) -> None:
+        """Let go of the canvas and close the journal."""
+        self._off()
+        end = time.monotonic() + LAST
+        while time.monotonic() < end and self.tidy():
+            pass
+        self._lacking.clear()
+        if self._journal is not None:
+            self._journal.close()
+
+    # -- which object ------------------------------------------------------------------------------------------------
+
+    def activate(self, plane: Plane, label: int) -> None:
+        """Make an object the active one, and its number the one that napari's brush paints with."""
+        self.active = (plane, label)
+        self.canvas.selected = self._given = label
+
+    def heed(self) -> None:
+        """Let go of the active object when the user chose another number."""
+        if self.canvas.selected != self._given:
+            self.active = None
+
+    def is_active(self, plane: Plane, label: int) -> bool:
+        """Whether this is the active object."""
+        return self.active == (plane, label)
+
+    def number(self) -> int:
+        """Return the number of a new object.
+
+        Raises
+        ------
+        CanvasFull
+            There is none left.
+        """
+        chosen = int(self.canvas.selected)
+        return chosen if chosen > 0 and (not self.advance or chosen != self._given) else self.canvas.next_label()
+
+    def draft(self) -> Draft | None:
+        """Return what the active object is now; None where there is none, or it was undone."""
+        return None if self.active is None else self.draft_of(*self.active)
+
+    def draft_of(self, plane: Plane, label: int, point: Point | None = None) -> Draft | None:
+        """Return what an object is now, made of its pixels where no draft matches; looked for at y, x as well."""
+        drafts = self._drafts.get((plane, label), [])
+        draft = matching(drafts, self.canvas)
+        if draft is not None:
+            return draft
+        for place in self._places(plane, label, point, drafts):
+            pixels = standing(self.canvas, plane, label, place)
+            if len(pixels):
+                return self._kept(Draft.of_pixels(plane, label, pixels))
+        return None
+
+    # -- what is painted ---------------------------------------------------------------------------------------------
+
+    def paint(self, kind: str, draft: Draft, old: Masks) -> bool:
+        """Paint a draft as one step of undo, and make its object the active one; whether a pixel changed.
+
+        Parameters
+        ----------
+        kind
+            What it is called in the journal.
+        draft
+            What the object is from now on.
+        old
+            The pixels that it had: 0 or 1 masks.
+        """
+        change = painted(self.canvas, draft.plane, draft.label, draft.shown, old=old, ground=draft.ground)
+        if change is not None:
+            draft = replace(draft, ground=buried(self.canvas, change, draft.label, draft.ground))
+            self.canvas.write([change])
+        self._kept(draft)
+        self.activate(draft.plane, draft.label)
+        self.note(kind, () if change is None else (change,), **_facts(draft))
+        return change is not None
+
+    def erase(self, draft: Draft) -> None:
+        """Erase an object on its plane."""
+        pixels = standing(self.canvas, draft.plane, draft.label, box_of(draft.shown))
+        change = erased(self.canvas, draft.plane, draft.label, box_of(pixels)) if len(pixels) else None
+        if change is not None:
+            self.commit("erase", [change], label=draft.label, plane=draft.plane)
+        self.active = None
+
+    def commit(self, kind: str, changes: Sequence[Change], **facts: Any) -> None:
+        """Write changes as one step of undo, and note them as one event."""
+        if changes:
+            self.canvas.write(changes)
+            self.note(kind, changes, **facts)
+
+    # -- what is noted -----------------------------------------------------------------------------------------------
+
+    def note(self, kind: str, changes: Sequence[Change] = (), **facts: Any) -> None:
+        """Note an event."""
+        if self._journal is not None:
+            self._journal.note(kind, changes, **facts)
+
+    def tidy(self) -> bool:
+        """Note a piece of what the journal still lacks; whether there may be more."""
+        if not self._lacking:
+            return False
+        piece = next(self._lacking[0], None)
+        if piece is None:
+            self._lacking.popleft()
+            self._begun = True
+        else:
+            change = self._read(*piece)
+            if self._begun or change.values.any():
+                self.note("pixels", [change])
+        return bool(self._lacking)
+
+    def _touched(self, touched: Touched) -> None:
+        if self._journal is not None:
+            self._note_touched(touched)
+        self._heard()
+
+    def _note_touched(self, touched: Touched) -> None:
+        if touched is None:
+            self._lacking, self._begun = deque([pieces(self.canvas)]), True
+        elif sum((y1 - y0) * (x1 - x0) for _, (y0, x0, y1, x1) in touched) > AT_ONCE:
+            self._lacking.append((plane, tile) for plane, box in touched for tile in tiles(box))
+        elif touched:
+            self.note("pixels", [self._read(plane, box) for plane, box in touched])
+
+    def _read(self, plane: Plane, box: Box) -> Change:
+        return Change(plane, box, self.canvas.read(plane, box))
+
+    def _kept(self, draft: Draft) -> Draft:
+        key = (draft.plane, draft.label)
+        self._drafts[key] = [*self._drafts.get(key, [])[1 - DRAFTS :], draft]
+        self._drafts.move_to_end(key)
+        while len(self._drafts) > OBJECTS:
+            self._drafts.popitem(last=False)
+        return draft
+
+    def _places(self, plane: Plane, label: int, point: Point | None, drafts: Sequence[Draft]) -> Iterator[Box]:
+        if point is not None and under(self.canvas, plane, point) == label:
+            yield at(point)
+        yield from dict.fromkeys(box_of(draft.shown) for draft in reversed(drafts))
+
+
+def _facts(draft: Draft) -> dict[str, Any]:
+    facts: dict[str, Any] = {"label": draft.label, "plane": draft.plane}
+    if draft.prompt is not None:
+        facts["prompt"] = prompt_facts(draft.prompt)
+    return {**facts, "score": round(float(draft.mask.scores[0]), 4), "chosen": draft.chosen, "of": len(draft.masks)}
