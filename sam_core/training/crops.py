@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,11 +130,19 @@ def _by_group(examples: Sequence[Example]) -> list[list[Example]]:
 
 def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) -> Crop | None:
     """Cut one augmented crop around a random object; None where too little of any object is left to prompt for."""
-    focus = _random_object(example.labels, rng)
+    focus = random_object(example.labels, rng)
     if focus is None:
         return None
     image, labels = cut(example, focus[:2], _draw_zoom(focus[2], options, rng), options.size, rng)
-    image, labels = _turn(image, labels, rng)
+    image, labels = turn(image, labels, rng)
+    crop = crop_of(image, labels, options, rng)
+    return crop and replace(crop, pixels=augment(image, rng))
+
+
+def crop_of(
+    pixels: NDArray[np.uint8], labels: NDArray[np.int32], options: CropOptions, rng: np.random.Generator
+) -> Crop | None:
+    """Choose objects to prompt for in pixels (S, S, 3) with labels (S, S); None where there is too little of any."""
     areas = np.bincount(labels.ravel())
     usable = 1 + np.flatnonzero(areas[1:] >= options.min_area)
     if not len(usable):
@@ -143,7 +151,7 @@ def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) 
     ids = np.resize(ids, options.objects).astype(np.int32)
     places = ndimage.find_objects(labels)
     return Crop(
-        pixels=augment(image, rng),
+        pixels=pixels,
         labels=labels,
         ids=ids,
         points=np.array([_first_click(labels, places[i - 1], i, rng) for i in ids], np.float32),
@@ -152,7 +160,7 @@ def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) 
     )
 
 
-def _random_object(labels: NDArray[np.int32], rng: np.random.Generator) -> tuple[float, float, float] | None:
+def random_object(labels: NDArray[np.int32], rng: np.random.Generator) -> tuple[float, float, float] | None:
     """Return y, x and diameter of an object; of several drawn pixels the first on an object, so large ones win."""
     count = int(labels.max(initial=0))
     if count == 0:
@@ -210,9 +218,10 @@ def _inside(box: tuple[float, float, float, float], shape: tuple[int, ...]) -> t
     return max(left, 0.0), max(top, 0.0), min(right, float(shape[1])), min(bottom, float(shape[0]))
 
 
-def _turn(
+def turn(
     image: NDArray[np.uint8], labels: NDArray[np.int32], rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Turn pixels and labels by a random multiple of 90 degrees, and flip them or not."""
     turns, flip = int(rng.integers(4)), rng.random() < 0.5
     image, labels = np.rot90(image, turns), np.rot90(labels, turns)
     if flip:

@@ -15,9 +15,10 @@ from sam_core.training.crops import Example
 
 def read_examples(folder: Path, split: str = "train") -> list[Example]:
     """Read the planes of one set that belong to a split, as `sam_core.evaluation.read_items` finds them."""
-    return [_example(item) for item in read_items(folder, split)]
+    return [example_of(item) for item in read_items(folder, split)]
 
 
-def _example(item: Item) -> Example:
+def example_of(item: Item) -> Example:
+    """Read a plane and stretch its contrast as the model will see it."""
     image, labels = item.read()
     return Example(stretch(to_rgb8(image)), renumber(np.ascontiguousarray(labels)), item.group)

@@ -81,10 +81,26 @@ def batch_loss(
     network: CellNetwork, crops: Sequence[Crop], config: TrainConfig, generator: torch.Generator, device: str = "cpu"
 ) -> tuple[Tensor, Record]:
     """Return the loss of one batch over several rounds of prompting, and its parts for the log."""
-    pixels, target, clicks, boxes, proposals = (x.to(device) for x in _collate(crops))
-    rounds = 1 + int(torch.multinomial(torch.tensor(config.rounds), 1, generator=generator))
+    pixels = torch.from_numpy(np.stack([c.pixels for c in crops])).permute(0, 3, 1, 2).to(device).float() / 255
     with torch.autocast(device, torch.bfloat16):
-        levels = network.encoder(pixels)
+        levels = network.encoder(pixels.contiguous(memory_format=torch.channels_last))
+    return loss_of_features(network, levels, crops, config, generator, device)
+
+
+def loss_of_features(
+    network: CellNetwork,
+    levels: Sequence[Tensor],
+    crops: Sequence[Crop],
+    config: TrainConfig,
+    generator: torch.Generator,
+    device: str = "cpu",
+    *,
+    bfloat16: bool = True,
+) -> tuple[Tensor, Record]:
+    """Return the loss of crops that are encoded already: `levels` are the encoder's three, a row a crop."""
+    target, clicks, boxes, proposals = (x.to(device) for x in _collate(crops))
+    rounds = 1 + int(torch.multinomial(torch.tensor(config.rounds), 1, generator=generator))
+    with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
         maps = network.proposal_head(*levels[:2]).float()
         windows = [level.repeat_interleave(config.crops.objects, dim=0) for level in levels]
         prompts = first_prompts(clicks.cpu(), boxes.cpu(), generator)
@@ -114,16 +130,15 @@ def batch_loss(
     return loss, parts
 
 
-def _collate(crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    pixels = torch.from_numpy(np.stack([c.pixels for c in crops])).permute(0, 3, 1, 2).float() / 255
+def _collate(crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the masks, clicks and boxes of all objects, and the targets of the proposal head."""
     labels = torch.from_numpy(np.stack([c.labels for c in crops]))
     ids = torch.from_numpy(np.stack([c.ids for c in crops]))
     masks = (labels[:, None] == ids[:, :, None, None]).flatten(0, 1).float()
     target = F.avg_pool2d(masks.unsqueeze(1), MASK_STRIDE).squeeze(1)
     clicks = torch.from_numpy(np.concatenate([c.points for c in crops]))
     boxes = torch.from_numpy(np.concatenate([c.boxes for c in crops]))
-    proposals = torch.from_numpy(np.stack([c.proposals for c in crops]))
-    return pixels.contiguous(memory_format=torch.channels_last), target, clicks, boxes, proposals
+    return target, clicks, boxes, torch.from_numpy(np.stack([c.proposals for c in crops]))
 
 
 def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
