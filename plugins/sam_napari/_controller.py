@@ -515,7 +515,7 @@ class Controller:
         if plan.kind == "nothing":
             self._say("All of this belongs to other objects: click on the one to be divided, or erase it.")
         elif plan.kind == "select":
-            self._activate(plane, plan.label)
+            self._activate(plane, plan.label, sight.point)
         else:
             self._paint_plan("take", plane, plan, Prompt.of([sight.point]), sight.candidates, sight.chosen)
         return self._taken(sight.spot)
@@ -635,12 +635,12 @@ class Controller:
         label = under(self._target.canvas, wish.plane, wish.point)
         if not label:
             return self._say("There is no object at this spot.")
-        self._target.draft_of(wish.plane, label, wish.point)
-        self._activate(wish.plane, label)
+        self._activate(wish.plane, label, wish.point)
         self._refresh()
         return False
 
-    def _activate(self, plane: Plane, label: int) -> None:
+    def _activate(self, plane: Plane, label: int, point: Point) -> None:
+        self._target.draft_of(plane, label, point)  # from now on it is known where the object is
         self._target.activate(plane, label)
         self._target.note("select", label=label, plane=plane)
 
