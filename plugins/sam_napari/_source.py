@@ -321,27 +321,25 @@ class _Level:
         first = np.minimum(edges[:-1], size - 1)  # the last pixel serves again where a level was cut short
         return np.append(first, min(max(edges[-1], first[-1] + 1), size))
 
-    def _means(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.floating]:
+    def _means(self, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[Any]:
         stride = (_stride(rows), _stride(columns))
-        box = (int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
-        values = self.values(box, stride)
+        values = self.values((int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])), stride)
         for axis, edges in enumerate((rows, columns)):
-            starts = -(-(edges[:-1] - edges[0]) // stride[axis])
-            values = _mean(values, starts, axis)
+            values = _mean(values, -(-(edges[:-1] - edges[0]) // stride[axis]), axis)
         return values
 
 
-def _mean(values: NDArray[Any], starts: NDArray[np.intp], axis: int) -> NDArray[np.float32]:
+def _mean(values: NDArray[Any], starts: NDArray[np.intp], axis: int) -> NDArray[Any]:
     """Take means of what lies between places along an axis; NaN and infinities count as dark, as elsewhere."""
     count = values.shape[axis]
-    starts = np.minimum(starts, count - 1)
     if len(starts) == count:
-        return np.asarray(values, np.float32)
+        return values
+    starts = np.minimum(starts, count - 1)
     counts = np.maximum(np.diff(np.append(starts, count)), 1)
     exact = np.float64 if values.dtype.itemsize > 2 else np.float32  # what is large and varies little must still vary
     sums = np.add.reduceat(values, starts, axis=axis, dtype=exact)
     shape = (-1, *(1,) * (values.ndim - axis - 1))
-    return np.asarray(sums / counts.reshape(shape))
+    return np.asarray(sums / counts.reshape(shape).astype(exact))
 
 
 def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
