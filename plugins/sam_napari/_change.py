@@ -100,6 +100,13 @@ class Canvas(Protocol):
         """Write changes in their order, as exactly one step of undo, however many these are; none: no step."""
         ...
 
+    def writing(self, changes: Sequence[Change]) -> Iterator[int]:
+        """Write changes as `write` does, bit by bit: yields how many pixels changed, some milliseconds apart.
+
+        What was written is one step of undo, also when the iterator is closed before its end.
+        """
+        ...
+
     def next_label(self) -> int:
         """Return a number that no object has; cheap on arrays of any size.
 
@@ -391,9 +398,19 @@ class ArrayCanvas:
 
     def write(self, changes: Sequence[Change]) -> None:
         """Write changes as one step of undo."""
-        if changes:
-            self._undo.append([self._put(change) for change in changes])
-            self._redo.clear()
+        for _ in self.writing(changes):
+            pass
+
+    def writing(self, changes: Sequence[Change]) -> Iterator[int]:
+        """Write changes as one step of undo, one after the other."""
+        if not changes:
+            return
+        step: list[Change] = []
+        self._undo.append(step)
+        self._redo.clear()
+        for change in changes:
+            step.append(self._put(change))
+            yield int(np.count_nonzero(change.written))
 
     def paint(self, changes: Sequence[Change]) -> None:
         """Write changes as the user does with a brush: one step of undo, and whoever listens is told."""

@@ -345,7 +345,12 @@ class Controller:
         CanvasError, OSError
             They cannot be written.
         """
-        self._target.commit(kind, changes, **facts)
+        for _ in self.committing(kind, changes, **facts):
+            pass
+
+    def committing(self, kind: str, changes: Sequence[Change], **facts: Any) -> Iterator[int]:
+        """Write changes as `commit` does, bit by bit: yields how many pixels changed, some milliseconds apart."""
+        yield from self._target.committing(kind, changes, **facts)
         self._refresh()
 
     def tidy(self) -> bool:

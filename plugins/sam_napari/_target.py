@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -136,10 +137,9 @@ class Target:
         change = painted(self.canvas, draft.plane, draft.label, draft.shown, old=old, ground=draft.ground)
         if change is not None:
             draft = replace(draft, ground=buried(self.canvas, change, draft.label, draft.ground))
-            self.canvas.write([change])
+        self.commit(kind, [] if change is None else [change], **_facts(draft))
         self._kept(draft)
         self.activate(draft.plane, draft.label)
-        self.note(kind, () if change is None else (change,), **_facts(draft))
         return change is not None
 
     def erase(self, draft: Draft) -> None:
@@ -152,9 +152,25 @@ class Target:
 
     def commit(self, kind: str, changes: Sequence[Change], **facts: Any) -> None:
         """Write changes as one step of undo, and note them as one event."""
-        if changes:
-            self.canvas.write(changes)
-            self.note(kind, changes, **facts)
+        for _ in self.committing(kind, changes, **facts):
+            pass
+
+    def committing(self, kind: str, changes: Sequence[Change], **facts: Any) -> Iterator[int]:
+        """Write changes as `commit` does, bit by bit: yields how many pixels changed, some milliseconds apart.
+
+        Where it is not gone through to its end, what was painted until then is one step of undo, and noted.
+        """
+        whole = False
+        try:
+            yield from self.canvas.writing(changes)
+            whole = True
+        finally:
+            if whole:
+                self.note(kind, changes, **facts)
+            else:
+                # Nobody knows how much of it was written: what is there now is noted.
+                with suppress(Exception):
+                    self._note_touched([(change.plane, change.box) for change in changes])
 
     # -- what is noted -----------------------------------------------------------------------------------------------
 
@@ -178,11 +194,12 @@ class Target:
         return bool(self._lacking)
 
     def _touched(self, touched: Touched) -> None:
-        if self._journal is not None:
-            self._note_touched(touched)
+        self._note_touched(touched)
         self._heard()
 
     def _note_touched(self, touched: Touched) -> None:
+        if self._journal is None:
+            return
         if touched is None:
             self._lacking, self._begun = deque([pieces(self.canvas)]), True
         elif sum((y1 - y0) * (x1 - x0) for _, (y0, x0, y1, x1) in touched) > AT_ONCE:
