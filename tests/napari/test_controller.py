@@ -238,7 +238,7 @@ def _vanish(desk: Desk) -> None:
         msg = "the target was removed; choose another one"
         raise CanvasGone(msg)
 
-    desk.canvas.read = desk.canvas.write = desk.canvas.shape = gone  # type: ignore[method-assign]
+    desk.canvas.read = desk.canvas.writing = desk.canvas.shape = gone  # type: ignore[method-assign]
 
 
 def test_clicks_on_other_planes_are_taken_there() -> None:
@@ -489,9 +489,9 @@ def test_a_disk_without_room_for_the_labels_is_told(caplog: pytest.LogCaptureFix
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    write, desk.canvas.write = desk.canvas.write, full  # type: ignore[method-assign]
+    desk.canvas.writing = full  # type: ignore[assignment, method-assign]
     desk.click(IN_LEFT)
-    desk.canvas.write = write  # type: ignore[method-assign]
+    del desk.canvas.writing
     desk.click(IN_LEFT)
     assert "No space left on device" in desk.told[0]
     assert _is(desk, o1=UPPER)
