@@ -26,7 +26,7 @@ SAMPLE = 1 << 20  # values that the percentiles are taken of
 LEAST = 512  # pixels a side that a pyramid level has to have, for its percentiles to stand for the image's
 PLACES, PLACE = 4, 256  # along each side: windows looked at where reading everything would take long; their size
 BAND = 1 << 25  # values read at a time: a plane of any size is shrunk in little memory
-FINEST = 8  # samples along each side of a pixel that is a mean: more are not seen
+FINEST = 4  # samples, at least, along each side of a pixel that is a mean: many more are not seen
 
 _versions = itertools.count(1)
 
@@ -315,8 +315,8 @@ class _Level:
     def _edges(self, axis: int, start: int, stop: int, step: int) -> NDArray[np.intp]:
         """Return where pixels of this level begin that belong to each pixel of the picture, and where the last ends."""
         stops = np.append(np.arange(start, stop, step), stop)
-        edges = np.floor(stops / self.ratio[axis]).astype(np.intp)
-        size = self.shape[axis]
+        edges = np.floor(stops / self.ratio[axis] + 0.5).astype(np.intp)
+        edges[0], size = math.floor(start / self.ratio[axis]), self.shape[axis]
         edges[-1] = size if stop == self.full[axis] else max(math.ceil(stop / self.ratio[axis]), 1)
         first = np.minimum(edges[:-1], size - 1)  # the last pixel serves again where a level was cut short
         return np.append(first, min(max(edges[-1], first[-1] + 1), size))
@@ -330,16 +330,36 @@ class _Level:
 
 
 def _mean(values: NDArray[Any], starts: NDArray[np.intp], axis: int) -> NDArray[Any]:
-    """Take means of what lies between places along an axis; NaN and infinities count as dark, as elsewhere."""
+    """Take means of what lies between places along an axis; NaN and infinities count where there is nothing else."""
     count = values.shape[axis]
     if len(starts) == count:
         return values
     starts = np.minimum(starts, count - 1)
-    counts = np.maximum(np.diff(np.append(starts, count)), 1)
     exact = np.float64 if values.dtype.itemsize > 2 else np.float32  # what is large and varies little must still vary
-    sums = np.add.reduceat(values, starts, axis=axis, dtype=exact)
-    shape = (-1, *(1,) * (values.ndim - axis - 1))
-    return np.asarray(sums / counts.reshape(shape).astype(exact))
+    finite = np.isfinite(values) if values.dtype.kind == "f" else np.ones(1, bool)
+    if finite.all():
+        shape = (-1, *(1,) * (values.ndim - axis - 1))
+        counts = np.maximum(np.diff(np.append(starts, count)), 1).reshape(shape).astype(exact)
+        return np.asarray(_sums(values, starts, axis, exact) / counts)
+    sums = _sums(np.where(finite, values, 0), starts, axis, exact)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums / _sums(finite, starts, axis, exact))
+
+
+def _sums(values: NDArray[Any], starts: NDArray[np.intp], axis: int, exact: type[np.floating]) -> NDArray[Any]:
+    """Add up what lies between places along an axis."""
+    each = int(starts[1] - starts[0]) if len(starts) > 1 else values.shape[axis]
+    whole = values.shape[axis] // each
+    even = np.array_equal(starts, np.arange(len(starts)) * each) and len(starts) - whole in (0, 1)
+    if not even:
+        return np.asarray(np.add.reduceat(values, starts, axis=axis, dtype=exact))
+    # Twenty times as quick: a few additions of many values each.
+    along = np.moveaxis(values, axis, 0)
+    sums = np.zeros((len(starts), *along.shape[1:]), exact)
+    for i in range(each):
+        part = along[i::each]
+        sums[: len(part)] += part
+    return np.moveaxis(sums, 0, axis)
 
 
 def _bands(rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:

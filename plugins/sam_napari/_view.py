@@ -10,7 +10,9 @@ import numpy as np
 from sam_core import Frame, ImageError, Logits, Masks, Prompt, Tiling
 from sam_napari._source import Box, Plane, Region, Shape
 
-TILE = Tiling((768, 768), (128, 128))  # in pixels of the picture
+TILE = Tiling(
+    (768, 768), (128, 128)
+)  # in pixels of the picture; a plane is cut evenly, into tiles of at most this size
 LARGEST = 1024  # pixels a side of a picture that is encoded at once: that of a tile with its halo
 
 
@@ -37,7 +39,7 @@ class Patch:
     --------
     >>> patch = patch_at(Plane((0, 1), (0, 0)), (4000, 3000), 2, (1900.0, 20.0))
     >>> patch.tile, patch.box, patch.shape
-    (2, (1280, 0, 3328, 2048), (1024, 1024))
+    (2, (1078, 0, 2924, 2012), (923, 1006))
     """
 
     plane: Plane
@@ -243,8 +245,10 @@ class _Grid:
 
 
 def _cut(axis: int, size: int) -> tuple[int, int]:
-    """Return tile and halo along one axis: what fits into one patch is not cut."""
-    return (size, 0) if size <= LARGEST else (TILE.tile[axis], TILE.halo[axis])
+    """Return tile and halo along one axis: what fits into one patch is not cut, all else into tiles of one size."""
+    if size <= LARGEST:
+        return size, 0
+    return -(-size // -(-size // TILE.tile[axis])), TILE.halo[axis]
 
 
 def _clipped(region: Region, shape: Shape) -> Region:
