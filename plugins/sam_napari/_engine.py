@@ -71,9 +71,8 @@ class EngineStats:
     loaded
         Whether the model is loaded.
     encode_ms, decode_ms
-        Milliseconds of the last time; 0 where there was none. Reading pixels and disks is not counted.
-    encode_ms_median, decode_ms_median
-        Over the last hundred times.
+        Milliseconds: of the last time, and the median of the last hundred; None where there was none. Reading pixels
+        and disks is not counted.
     memory_hits, disk_hits, encodes
         How often an embedding was in memory, was on disk, and had to be made.
     kept_bytes
@@ -91,10 +90,8 @@ class EngineStats:
     device: str
     dtype: str
     loaded: bool
-    encode_ms: float
-    encode_ms_median: float
-    decode_ms: float
-    decode_ms_median: float
+    encode_ms: tuple[float, float] | None
+    decode_ms: tuple[float, float] | None
     memory_hits: int
     disk_hits: int
     encodes: int
@@ -260,17 +257,14 @@ class Engine:
         """What it does."""
         with self._changed:
             counts, model = self._counts, self._model
-            encode, decode = tuple(counts.encode_ms), tuple(counts.decode_ms)
             return EngineStats(
                 model=self._name,
                 fingerprint=model.fingerprint if model is not None else "",
                 device=str(getattr(model, "device", "")),
                 dtype=str(getattr(model, "dtype", "")),
                 loaded=model is not None,
-                encode_ms=encode[-1] if encode else 0.0,
-                encode_ms_median=median(encode) if encode else 0.0,
-                decode_ms=decode[-1] if decode else 0.0,
-                decode_ms_median=median(decode) if decode else 0.0,
+                encode_ms=_lately(counts.encode_ms),
+                decode_ms=_lately(counts.decode_ms),
                 memory_hits=counts.memory_hits,
                 disk_hits=counts.disk_hits,
                 encodes=counts.encodes,
@@ -555,6 +549,11 @@ def _half_the_cores() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _lately(times: Sequence[float]) -> tuple[float, float] | None:
+    """Return the last of some times and their median."""
+    return (times[-1], median(times)) if times else None
 
 
 def _told(error: Exception) -> Exception:
