@@ -233,7 +233,7 @@ class Engine:
         """
         with self._asking(who) as client:
             made = Job(client, job, on_part, on_end)
-            self._turns.jobs.appendleft(made)
+            self._turns.jobs.append(made)
             return made
 
     def forget(self, who: Who) -> None:

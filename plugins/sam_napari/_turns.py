@@ -214,8 +214,7 @@ class Turns:
 
     def job(self) -> Job | None:
         """Return the job whose turn it is; jobs take turns."""
-        if self.jobs:
-            self.jobs.rotate(-1)
+        self.jobs.rotate(-1)
         return self.jobs[-1] if self.jobs else None
 
     def stopped(self) -> Job | None:
