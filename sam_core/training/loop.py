@@ -6,7 +6,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from sam_core.training.crops import Crop, CropSampler
 from sam_core.training.losses import answer_loss, proposal_loss, true_iou
 
 Record = dict[str, float]
+Loss = tuple[Tensor, Record]
 
 
 def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "cpu") -> Iterator[Record]:
@@ -44,11 +45,34 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
     """
     torch.manual_seed(config.seed)
     network = CellNetwork(config.model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def losses(step: int) -> Iterator[Loss]:
+        crops = _ahead(sampler.crops(config.seed + 1_000_003 * step), 4 * config.batch)
+        generator = torch.Generator().manual_seed(config.seed + step)
+        while True:
+            yield batch_loss(network, [next(crops) for _ in range(config.batch)], config, generator, device)
+
+    yield from optimise(network, losses, config, run)
+
+
+def optimise(
+    network: CellNetwork, losses: Callable[[int], Iterator[Loss]], config: TrainConfig, run: Path
+) -> Iterator[Record]:
+    """Take the steps of a run, from `run/checkpoint.pt` where there is one.
+
+    Parameters
+    ----------
+    network
+        What is trained of it requires gradients.
+    losses
+        Called with the step that the run begins at, yields the loss of each step and its parts for the log.
+    config, run
+        See `train`.
+    """
     optimiser = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     step = _resume(run / "checkpoint.pt", network, optimiser, average)
-    crops = _ahead(sampler.crops(config.seed + 1_000_003 * step), 4 * config.batch)
-    generator = torch.Generator().manual_seed(config.seed + step)
+    steps = losses(step)
     _forget_after(run / "log.jsonl", step)
     recent: dict[str, list[float]] = {}
     started = time.perf_counter()
@@ -56,8 +80,7 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
         rate = config.learning_rate * _schedule(step, config)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        batch = [next(crops) for _ in range(config.batch)]
-        loss, parts = batch_loss(network, batch, config, generator, device)
+        loss, parts = next(steps)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -79,7 +102,7 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
 
 def batch_loss(
     network: CellNetwork, crops: Sequence[Crop], config: TrainConfig, generator: torch.Generator, device: str = "cpu"
-) -> tuple[Tensor, Record]:
+) -> Loss:
     """Return the loss of one batch over several rounds of prompting, and its parts for the log."""
     pixels = torch.from_numpy(np.stack([c.pixels for c in crops])).permute(0, 3, 1, 2).to(device).float() / 255
     with torch.autocast(device, torch.bfloat16):
@@ -96,7 +119,7 @@ def loss_of_features(
     device: str = "cpu",
     *,
     bfloat16: bool = True,
-) -> tuple[Tensor, Record]:
+) -> Loss:
     """Return the loss of crops that are encoded already: `levels` are the encoder's three, a row a crop."""
     target, clicks, boxes, proposals = (x.to(device) for x in _collate(crops))
     rounds = 1 + int(torch.multinomial(torch.tensor(config.rounds), 1, generator=generator))
@@ -142,8 +165,8 @@ def _collate(crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
-    matrices = [p for p in network.parameters() if p.ndim > 1]
-    vectors = [p for p in network.parameters() if p.ndim <= 1]
+    trained = [p for p in network.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
