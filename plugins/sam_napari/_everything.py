@@ -1,0 +1,459 @@
+"""Everything on planes: patch by patch, each object once, and in a stack with one number through all its planes.
+
+Neighbouring patches overlap, so an object near a seam is seen by several, by some of them in part. All views of it are
+brought together as soon as every patch that sees it has been looked at (`Seams`); what no seam touches is given at
+once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components, min_weight_full_bipartite_matching
+
+from sam_core import Masks, SegmentAllOptions, segment_all
+from sam_napari._change import box_of, cropped, spread, united
+from sam_napari._draft import common, iou
+from sam_napari._follow import Looking, asked_again
+from sam_napari._source import Box, Plane, Region, Shape, Source
+from sam_napari._view import TILE, Patch, patch_at, patch_for, patches_in_view, patches_of
+
+SAME_OBJECT = 0.5  # IoU from which two views are of the same object, in what both patches see of it
+COVERED = 0.5  # part of an object that others cover, from which it is none
+LEAST = 0.3  # score and stability from which objects are given, so that the limits of a batch can be lowered
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How everything is looked for.
+
+    Parameters
+    ----------
+    step
+        Pixels along each side of a pixel that is encoded: as on screen, or 1.
+    view
+        Half-open region that is on screen: patches there come first.
+    cursor
+        y, x; of these, the patch nearest to it.
+    only_view
+        Whether nothing is looked for but what patches on screen own.
+    segment
+        How each patch is searched; None: as the model recommends, but with objects that are less certain as well, which
+        the limits of a `Batch` then leave out.
+    min_iou
+        Least IoU of an object on neighbouring planes; the thicker the planes, the less.
+    """
+
+    step: int = 1
+    view: Region | None = None
+    cursor: tuple[float, float] | None = None
+    only_view: bool = False
+    segment: SegmentAllOptions | None = None
+    min_iou: float = 0.5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Found:
+    """Objects that are found, each once.
+
+    Parameters
+    ----------
+    plane
+        Where.
+    masks
+        In the plane frame, without logits; `prompt` is the number of an object, the same on all its planes.
+    done, of
+        How many patches have been looked at, and how many there are.
+    min_score, min_stability
+        What the model recommends as the least.
+    """
+
+    plane: Plane
+    masks: Masks
+    done: int
+    of: int
+    min_score: float = 0.0
+    min_stability: float = 0.0
+
+
+def everything(
+    engine: Looking, source: Source, planes: Sequence[Plane], options: Options | None = None
+) -> Iterator[Found]:
+    """Find everything on planes, one after the other; each object of each plane has a number of its own.
+
+    Parameters
+    ----------
+    engine
+        Who is asked.
+    source, planes
+        The image, and its planes in the order in which they are wanted.
+    options
+        How.
+
+    Yields
+    ------
+    Found
+        One a patch, with the objects that are certain by then; those at a seam come with the last patch that sees them.
+        Stop asking to cancel.
+
+    Raises
+    ------
+    ImageError
+        A plane cannot be read.
+    """
+    options = options or Options()
+    numbers = count()
+    patches = {plane: _patches(source, plane, options) for plane in planes}
+    done, of = 0, sum(map(len, patches.values()))
+    for plane in planes:
+        seams = Seams(patches[plane])
+        for patch in patches[plane]:
+            settled = seams.add(patch, _looked(engine, source, patch, options))
+            masks = _merged(source.shape(plane), (_whole(engine, source, view, options) for view in settled))
+            done += 1
+            named = np.fromiter(numbers, np.int32, len(masks))
+            yield _told(engine, Found(plane, replace(masks, prompt=named), done, of), options)
+
+
+def stitched(
+    engine: Looking, source: Source, planes: Sequence[Plane], options: Options | None = None, *, start: int = 0
+) -> Iterator[Found]:
+    """Find everything in a stack: the same number for the same object on all its planes, as `sam_core.stitch` has it.
+
+    Of the pairs of objects of neighbouring planes whose IoU is at least `options.min_iou`, those are taken that
+    together have the largest IoU. Only the objects of two planes, at most, are remembered for that.
+
+    Parameters
+    ----------
+    engine
+        Who is asked.
+    source, planes
+        The image, and all its planes in order, as `Source.planes` gives them.
+    options
+        How.
+    start
+        Number of the plane that is looked at first, usually that on screen. From there it goes to the last plane, then
+        from there to the first.
+
+    Yields
+    ------
+    Found
+        One a patch; the objects of a plane come with its last patch. Stop asking to cancel.
+    """
+    options = options or Options()
+    numbers = count()
+    order = [*planes[start:], *reversed(planes[:start])]
+    first: Masks | None = None
+    before: Masks | None = None
+    parts: list[Masks] = []
+    for found in everything(engine, source, order, options):
+        parts.append(found.masks)
+        if found.done % (found.of // len(order)):
+            yield replace(found, masks=found.masks[:0])
+            continue
+        here = _merged(source.shape(found.plane), parts)
+        parts = []
+        before = first if start and found.plane == planes[start - 1] else before
+        here = replace(here, prompt=_names(before, here, options.min_iou, numbers))
+        first, before = here if first is None else first, here
+        yield replace(found, masks=here)
+
+
+# -- seams -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class View:
+    """An object as one patch sees it.
+
+    Parameters
+    ----------
+    patch
+        The patch.
+    mask
+        1 mask, in the plane frame.
+    cut
+        Whether it runs out of the patch, but not out of the plane.
+    home
+        Whether the patch owns the middle of it.
+    """
+
+    patch: Patch
+    mask: Masks
+    cut: bool
+    home: bool
+
+    @classmethod
+    def of(cls, patch: Patch, mask: Masks) -> View:
+        """Look at a mask of a patch."""
+        y0, x0, y1, x1 = box_of(mask)
+        return cls(patch, mask, _is_cut((y0, x0, y1, x1), patch), patch.owns(((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2)))
+
+    @property
+    def rank(self) -> tuple[bool, bool, float]:
+        """The larger, the more it is believed."""
+        return not self.cut, self.home, float(self.mask.scores[0])
+
+
+class Seams:
+    """Brings together what the patches of a plane see, in whatever order they come.
+
+    Two views are of the same object where they agree in what both patches can see of it. Of these the best is taken:
+    one that is whole, of the patch that owns its middle. An object that no patch sees whole is put together from its
+    parts.
+
+    Parameters
+    ----------
+    patches
+        All that will be added.
+    """
+
+    def __init__(self, patches: Iterable[Patch]) -> None:
+        self._patches = tuple(patches)
+        self._left = list(self._patches)
+        self._open: list[View] = []
+        self._pairs: list[tuple[int, int, bool]] = []
+
+    def add(self, patch: Patch, masks: Masks) -> list[View]:
+        """Add what a patch sees, in the plane frame; return the objects that no patch to come will see."""
+        self._left.remove(patch)
+        views = [View.of(patch, masks[[i]]) for i in np.flatnonzero(masks.areas > 0).tolist()]
+        if len(self._patches) == 1:
+            return views
+        self._pair(views)
+        return self._settled()
+
+    def _pair(self, views: Sequence[View]) -> None:
+        """Note which of the views, which come from one patch, are of objects that others see, or lie over them."""
+        near = _meeting(_boxes(views), _boxes(self._open))
+        for i, j in np.argwhere(near).tolist():
+            view, other = views[i], self._open[j]
+            same = _same(view, other)
+            if same or _covers(view.mask, other.mask):
+                self._pairs.append((len(self._open) + i, j, same))
+        self._open += views
+
+    def _settled(self) -> list[View]:
+        """Take out the groups of views that belong together of which none is still to be seen by another patch."""
+        if not self._open:
+            return []
+        group = _groups(len(self._open), [(i, j) for i, j, _ in self._pairs])
+        waiting = _meeting(_boxes(self._open), np.array([patch.box for patch in self._left]).reshape(-1, 4)).any(axis=1)
+        stays = np.isin(group, group[waiting])
+        settled = [view for each in np.unique(group[~stays]) for view in self._resolved(np.flatnonzero(group == each))]
+        kept = np.flatnonzero(stays)
+        place = {int(old): new for new, old in enumerate(kept)}
+        self._open = [self._open[i] for i in kept]
+        self._pairs = [(place[i], place[j], same) for i, j, same in self._pairs if i in place]
+        return settled
+
+    def _resolved(self, chosen: NDArray[np.intp]) -> list[View]:
+        """Make of views that are of the same objects, or lie over each other, one view of each object."""
+        if len(chosen) == 1:
+            lone = self._open[int(chosen[0])]
+            return [lone] if self._is_believed(lone) else []
+        members = {int(i): at for at, i in enumerate(chosen)}
+        pairs = [(members[i], members[j]) for i, j, same in self._pairs if same and i in members]
+        same = _groups(len(chosen), pairs)
+        objects = [
+            one for each in np.unique(same) for one in _told_apart([self._open[i] for i in chosen[same == each]])
+        ]
+        kept: list[View] = []
+        for one in sorted(objects, key=lambda view: view.rank, reverse=True):
+            if self._is_believed(one) and not any(_covered(one.mask, other.mask) for other in kept):
+                kept.append(one)
+        return kept
+
+    def _is_believed(self, view: View) -> bool:
+        """Tell whether an object is one of these patches: part of it, or whole in one that does not own it."""
+        y0, x0, y1, x1 = box_of(view.mask)
+        middle = ((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2)
+        return view.home or (not view.cut and any(patch.owns(middle) for patch in self._patches))
+
+
+def _told_apart(views: Sequence[View]) -> list[View]:
+    """Make one of several views of an object; where others lie beside it after all, they are objects of their own."""
+    best = _best(views)
+    others = [view for view in views if view.home and not view.cut and not _covers(view.mask, best.mask)]
+    return [best, *others]
+
+
+def _best(views: Sequence[View]) -> View:
+    """Return the best view of an object that is whole, or else all its parts together."""
+    best = max(views, key=lambda view: view.rank)
+    if not best.cut or len(views) == 1:
+        return best
+    box = box_of(best.mask)
+    for view in views:
+        box = united(box, box_of(view.mask))
+    inside = np.zeros((box[2] - box[0], box[3] - box[1]), bool)
+    for view in views:
+        inside |= spread(view.mask, box)
+    mask = cropped(inside, box, best.mask.shape, best.mask)
+    worst = [np.array([min(float(getattr(v.mask, n)[0]) for v in views)], np.float32) for n in ("scores", "stability")]
+    return replace(best, mask=replace(mask, scores=worst[0], stability=worst[1]), home=True)
+
+
+def _same(one: View, other: View) -> bool:
+    """Tell whether two views agree in what both patches see."""
+    y0, x0, y1, x1 = _shared(one.patch.box, other.patch.box)
+    if one.patch == other.patch or y0 >= y1 or x0 >= x1:
+        return False
+    a, b = box_of(one.mask), box_of(other.mask)
+    box = _shared((y0, x0, y1, x1), united(a, b))
+    first, second = spread(one.mask, box), spread(other.mask, box)
+    either = np.count_nonzero(first | second)
+    return bool(either and np.count_nonzero(first & second) >= SAME_OBJECT * either)
+
+
+def _covers(one: Masks, other: Masks) -> bool:
+    return _covered(one, other) or _covered(other, one)
+
+
+def _covered(one: Masks, other: Masks) -> bool:
+    """Tell whether a mask is mostly covered by another one."""
+    return common(one, other) > COVERED * int(one.areas[0])
+
+
+def _groups(n: int, pairs: Sequence[tuple[int, int]]) -> NDArray[np.intp]:
+    """Return for n things a number for the group of those that pairs connect: (n,)."""
+    rows, columns = np.array(pairs, np.intp).reshape(-1, 2).T
+    graph = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(n, n))
+    return np.asarray(connected_components(graph, directed=False)[1], np.intp)
+
+
+def _is_cut(box: Box, patch: Patch) -> bool:
+    near = 2 * patch.step  # what ends so near to the border of the patch may go on behind it
+    height, width = patch.plane_shape
+    top, left, bottom, right = patch.box
+    low = (top > 0 and box[0] - top < near) or (left > 0 and box[1] - left < near)
+    return low or (bottom < height and bottom - box[2] < near) or (right < width and right - box[3] < near)
+
+
+def _boxes(views: Sequence[View]) -> NDArray[np.intp]:
+    return np.array([box_of(view.mask) for view in views], np.intp).reshape(-1, 4)
+
+
+def _meeting(a: NDArray[np.integer], b: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Tell which boxes (n, 4) and (m, 4) share a pixel: (n, m)."""
+    meeting = np.ones((len(a), len(b)), bool)
+    for axis in (0, 1):
+        meeting &= a[:, axis, None] < b[:, axis + 2]
+        meeting &= b[:, axis] < a[:, axis + 2, None]
+    return meeting
+
+
+def _shared(one: Box, other: Box) -> Box:
+    """Return what two boxes share; of no area, or turned round, where that is nothing."""
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+# -- patches ---------------------------------------------------------------------------------------------------------
+
+
+def _patches(source: Source, plane: Plane, options: Options) -> tuple[Patch, ...]:
+    """Return the patches of a plane in the order in which they are looked at."""
+    shape = source.shape(plane)
+    everywhere = patches_of(plane, shape, options.step)
+    if options.view is None:
+        return everywhere
+    order = patches_in_view(plane, shape, options.step, options.view, options.cursor)
+    if options.only_view:
+        # Around those that own what is on screen there is a ring of others, which own nothing of it.
+        owners = {patch_at(plane, shape, options.step, point) for point in _points(options.view, options.step)}
+        return tuple(patch for patch in order if patch in owners)
+    return tuple(dict.fromkeys((*order, *everywhere)))
+
+
+def _points(view: Region, step: int) -> Iterator[tuple[float, float]]:
+    """Yield places all over a view, so close that no patch lies between them."""
+    rows, columns = (
+        [*np.arange(view[axis] - 0.5, view[axis + 2] - 1, TILE.tile[axis] * step), view[axis + 2] - 1]
+        for axis in (0, 1)
+    )
+    yield from product(rows, columns)
+
+
+def _looked(engine: Looking, source: Source, patch: Patch, options: Options) -> Masks:
+    """Find all that a patch sees, in the plane frame."""
+    embedding = engine.embedding(source, patch)
+    chosen = options.segment or _generous(engine)
+    parts = segment_all(engine.model, embedding, chosen)
+    found = Masks.merge([Masks.empty(embedding.image_shape), *parts])
+    placed = patch.masks_out(found)
+    return replace(placed, scores=found.scores, stability=found.stability, logits=(None,) * len(found))
+
+
+def _recommended(engine: Looking) -> SegmentAllOptions:
+    return getattr(engine.model, "segment_all_options", None) or SegmentAllOptions()
+
+
+def _generous(engine: Looking) -> SegmentAllOptions:
+    usual = _recommended(engine)
+    return replace(usual, min_score=min(usual.min_score, LEAST), min_stability=min(usual.min_stability, LEAST))
+
+
+def _told(engine: Looking, found: Found, options: Options) -> Found:
+    if options.segment is not None:
+        return found
+    usual = _recommended(engine)
+    return replace(found, min_score=usual.min_score, min_stability=usual.min_stability)
+
+
+def _whole(engine: Looking, source: Source, view: View, options: Options) -> Masks:
+    """Look again, more coarsely, at an object that no patch sees whole; return its mask."""
+    if not view.cut:
+        return view.mask
+    y0, x0, y1, x1 = (float(edge) for edge in box_of(view.mask))
+    dy, dx = (y1 - y0) / 8, (x1 - x0) / 8
+    patch = patch_for(view.patch.plane, view.mask.shape, 2 * options.step, (y0 - dy, x0 - dx, y1 + dy, x1 + dx))
+    answer = asked_again(engine, source, patch, view.mask, SAME_OBJECT)
+    return replace(answer, logits=(None,) * len(answer)) if len(answer) else view.mask
+
+
+def _merged(shape: Shape, parts: Iterable[Masks]) -> Masks:
+    return Masks.merge([Masks.empty(shape), *parts])
+
+
+# -- from plane to plane ---------------------------------------------------------------------------------------------
+
+
+def _names(before: Masks | None, here: Masks, min_iou: float, numbers: Iterator[int]) -> NDArray[np.int32]:
+    """Return the numbers of the objects of a plane: those of their partners on the plane before, or new ones."""
+    partners = np.full(len(here), -1) if before is None else _partners(before, here, min_iou)
+    known = np.zeros(0, np.int32) if before is None else before.prompt
+    return np.array([next(numbers) if old < 0 else known[old] for old in partners], np.int32)
+
+
+def _partners(before: Masks, here: Masks, min_iou: float) -> NDArray[np.intp]:
+    """Return for each object which one of the plane before it is; -1 for none. The sum of IoU is the largest."""
+    pairs = [(i, j, iou(before[[i]], here[[j]])) for i, j in _neighbours(before.boxes, here.boxes)]
+    close = [pair for pair in pairs if pair[2] >= min_iou and pair[2] > 0]
+    partners = np.full(len(here), -1, np.intp)
+    if close:
+        olds, news, alike = (np.array(column) for column in zip(*close, strict=True))
+        # As in sam_core.stitch: each can also stay alone, at a column of its own, which costs 2; a pair costs 2 - IoU.
+        names, rows = np.unique(olds, return_inverse=True)
+        rows, columns = np.append(rows, np.arange(len(names))), np.append(news, len(here) + np.arange(len(names)))
+        used, columns = np.unique(columns, return_inverse=True)
+        row, column = min_weight_full_bipartite_matching(
+            csr_array((np.append(2 - alike, np.full(len(names), 2.0)), (rows, columns)))
+        )
+        paired = used[column] < len(here)
+        partners[used[column[paired]]] = names[row[paired]]
+    return partners
+
+
+def _neighbours(a: NDArray[np.int32], b: NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of boxes (n, 4) and (m, 4) that meet."""
+    order = np.argsort(b[:, 0], kind="stable")  # of boxes in the order of their tops, only a stretch is near
+    sorted_b, tallest = b[order], int((b[:, 2] - b[:, 0]).max(initial=0))
+    for i, box in enumerate(a):
+        first, last = np.searchsorted(sorted_b[:, 0], (box[0] - tallest, box[2]))
+        near = _meeting(box[None], sorted_b[first:last])[0]
+        yield from ((i, int(j)) for j in order[first:last][near])
