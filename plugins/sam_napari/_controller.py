@@ -236,7 +236,13 @@ class Controller:
         return self._target
 
     def retarget(self, canvas: Canvas, journal: Journal | None) -> None:
-        """Paint on another canvas from now on, with a journal of its own; what waits was about the old one."""
+        """Paint on another canvas from now on, with a journal of its own; what waits was about the old one.
+
+        On the same canvas only the journal begins: nothing is forgotten.
+        """
+        if canvas is self._target.canvas:
+            self._target.begin(journal)
+            return
         advance = self._target.advance
         self._close_target()
         self._target = Target(canvas, journal, self._refresh)

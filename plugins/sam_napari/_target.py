@@ -59,23 +59,25 @@ class Target:
         self.advance = True
         """Whether each new object gets a new number; if not, all get the selected one, which then is a class."""
         self.active: tuple[Plane, int] | None = None
-        self._journal, self._heard = journal, touched
+        self._journal: Journal | None = None
+        self._heard = touched
         self._given = int(canvas.selected)
         self._drafts: OrderedDict[tuple[Plane, int], list[Draft]] = OrderedDict()
-        # The labels that are there already are noted too, when there is time.
-        self._lacking: deque[Iterator[tuple[Plane, Box]]] = deque([pieces(canvas)] if journal else [])
+        self._lacking: deque[Iterator[tuple[Plane, Box]]] = deque()
         self._begun = False  # whether all that was there in the beginning is noted
+        self.begin(journal)
         self._off = canvas.on_touched(self._touched)
+
+    def begin(self, journal: Journal | None) -> None:
+        """Note all in a journal from now on, and the labels that are there already when there is time."""
+        self._finish()
+        self._journal, self._begun = journal, False
+        self._lacking = deque([pieces(self.canvas)] if journal is not None else [])
 
     def close(self) -> None:
         """Let go of the canvas and close the journal."""
         self._off()
-        end = time.monotonic() + LAST
-        while time.monotonic() < end and self.tidy():
-            pass
-        self._lacking.clear()
-        if self._journal is not None:
-            self._journal.close()
+        self._finish()
 
     # -- which object ------------------------------------------------------------------------------------------------
 
@@ -192,6 +194,14 @@ class Target:
             if self._begun or change.values.any():
                 self.note("pixels", [change])
         return bool(self._lacking)
+
+    def _finish(self) -> None:
+        end = time.monotonic() + LAST
+        while time.monotonic() < end and self.tidy():
+            pass
+        self._lacking.clear()
+        if self._journal is not None:
+            self._journal.close()
 
     def _touched(self, touched: Touched) -> None:
         self._note_touched(touched)

@@ -134,6 +134,17 @@ def test_a_replay_is_exact_whatever_was_done(data: st.DataObject, tmp_path: Path
         assert not final.any()
 
 
+def test_a_journal_that_begins_later_has_it_all_and_nothing_is_forgotten(tmp_path: Path) -> None:
+    desk = Desk(np.zeros(SHAPE, np.int32))
+    desk.click(IN_ALONE, IN_LEFT)
+    journal = _journal_for(tmp_path, desk.labels)
+    desk.controller.retarget(desk.canvas, journal)
+    desk.controller.cycle(1)
+    assert desk.controller.state.scores == pytest.approx((0.5, 0.9, 0.7))
+    desk.close()
+    assert (replay(journal.path) == desk.labels).all()
+
+
 def test_everything_that_was_done_is_told(tmp_path: Path) -> None:
     desk = _desk(tmp_path, np.zeros(SHAPE, np.int32))
     desk.click(IN_LEFT)
