@@ -6,7 +6,10 @@ Why one thread, and with how many threads of torch: see docs/napari-threads.md.
 from __future__ import annotations
 
 import atexit
+import ctypes
+import importlib.util
 import logging
+import os
 import sys
 import threading
 import time
@@ -317,7 +320,10 @@ class Engine:
 
     def _live(self) -> None:
         while (work := self._next()) is not None:
-            work()
+            try:
+                work()
+            except Exception:  # a mistake of this module: better one request lost than all that follow
+                LOG.exception("a request was lost")
         for job in tuple(self._turns.jobs):
             self._end(job)
         self._store.close()
@@ -613,8 +619,24 @@ def release(engine: Engine) -> None:
 
 def _engine(model: str, device: str, cache: Path | None, keep_bytes: int) -> Engine:
     def load() -> Segmenter:
-        from sam_core import Sam  # imports torch, in the thread that uses it
+        _link_torch()
+        import zarr  # noqa: F401  # for the cache: later it would hold up the window once more
+
+        from sam_core import Sam
 
         return Sam.from_pretrained(model, device=device)
 
     return Engine(load, EmbeddingCache(cache), keep_bytes=keep_bytes, name=model)
+
+
+def _link_torch() -> None:
+    """Have the libraries of torch linked by a call that lets others run; its import would hold up the window for that.
+
+    Where this does not work the import does it.
+    """
+    found = importlib.util.find_spec("torch") if os.name == "posix" and "torch" not in sys.modules else None
+    for folder in (found.submodule_search_locations or ()) if found is not None else ():
+        for library in Path(folder, "lib").glob("libtorch_python.*"):
+            dlopen = ctypes.CDLL(None).dlopen
+            dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
+            dlopen(os.fsencode(library), os.RTLD_LAZY)

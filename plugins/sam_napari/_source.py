@@ -245,7 +245,7 @@ class Source:
         views = [_Level.of(level, self.sizes, plane, self.rgb) for level in self.levels]
         view = next(view for view in reversed(views) if min(view.shape) >= LEAST or view is views[0])
         height, width = view.shape
-        if isinstance(view.array, np.ndarray) or height * width <= SAMPLE:
+        if isinstance(view.array, np.ndarray) or height * width <= SAMPLE or view.chunks <= PLACES**2:
             stride = max(1, math.ceil(math.sqrt(height * width / SAMPLE)))
             return view.values((0, 0, height, width), (stride, stride)).ravel()
         # Whatever is loaded comes chunk by chunk: a stride over all of the plane would load all of it.
@@ -296,6 +296,15 @@ class _Level:
         """Height and width at this level."""
         rows, columns = self.axes
         return self.array.shape[rows], self.array.shape[columns]
+
+    @property
+    def chunks(self) -> float:
+        """How many chunks the plane is loaded in; infinitely many where nobody knows."""
+        chunks = getattr(self.array, "chunks", None)
+        if chunks is None or len(chunks) != len(self.array.shape):
+            return math.inf
+        sizes = (np.max(chunks[axis]) for axis in self.axes)  # of zarr a number, of dask one for each chunk
+        return float(math.prod(math.ceil(side / size) for side, size in zip(self.shape, sizes, strict=True)))
 
     def values(self, box: Box, stride: tuple[int, int]) -> NDArray[Any]:
         """Load each `stride`-th pixel of a box of this level: (h, w) or (h, w, C)."""

@@ -1,4 +1,4 @@
-"""Run the benchmarks and print one table: `python -m tests.bench [cell] [vit] [process] [label-studio]`."""
+"""Run the benchmarks and print one table: `python -m tests.bench [cell] [vit] [process] [label-studio] [napari]`."""
 
 from __future__ import annotations
 
@@ -38,11 +38,18 @@ def _label_studio() -> Iterator[Row]:
     return rows()
 
 
+def _napari() -> Iterator[Row]:
+    from tests.bench.napari_speed import rows
+
+    return rows()
+
+
 SUITES: dict[str, Callable[[], Iterator[Row]]] = {
     "cell": _cell,
     "vit": _vit,
     "process": _process,
     "label-studio": _label_studio,
+    "napari": _napari,
 }
 
 

@@ -195,6 +195,23 @@ def test_limits_of_large_lazy_planes_need_little_of_them(monkeypatch: pytest.Mon
     assert np.count_nonzero(watched.touched) < 2000
 
 
+@pytest.mark.parametrize(("chunk", "most"), [(512, 1), (256, 4), (16, 36)])
+def test_limits_of_lazy_planes_are_measured_by_chunks(chunk: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sam_napari._source.SAMPLE", 1000)
+    monkeypatch.setattr("sam_napari._source.PLACE", 10)
+    loaded = []
+
+    def load(block: np.ndarray) -> np.ndarray:
+        loaded.append(block.shape)
+        return block
+
+    plane = da.from_array(np.arange(1 << 18, dtype=np.uint16).reshape(512, 512), chunks=chunk)
+    lazy = plane.map_blocks(load, dtype=np.uint16)
+    loaded.clear()
+    Source.of([lazy])._limits(FLAT)
+    assert 1 <= len(loaded) <= most
+
+
 # -- planes --------------------------------------------------------------------------------------------------------
 
 
