@@ -38,7 +38,7 @@ from sam_napari._source import Box, Plane
 OBJECTS = 256  # whose drafts are remembered, for when they are selected again
 DRAFTS = 64  # of an object
 AT_ONCE = 4 * TILE * TILE  # pixels that are read for the journal as soon as they change; of more, a piece at a time
-LAST = 2.0  # seconds that closing spends on what the journal still lacks
+LAST = 0.5  # seconds that closing spends on what the journal still lacks
 
 
 class Target:
@@ -196,9 +196,11 @@ class Target:
         return bool(self._lacking)
 
     def _finish(self) -> None:
+        """Note what is lacking as far as there is time, and close the journal, also where the canvas is gone."""
         end = time.monotonic() + LAST
-        while time.monotonic() < end and self.tidy():
-            pass
+        with suppress(Exception):
+            while time.monotonic() < end and self.tidy():
+                pass
         self._lacking.clear()
         if self._journal is not None:
             self._journal.close()

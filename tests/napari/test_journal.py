@@ -112,7 +112,7 @@ def _act(desk: Desk, data: st.DataObject) -> None:
             getattr(desk.controller, kind)()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_replay_is_exact_whatever_was_done(data: st.DataObject, tmp_path: Path) -> None:
     shape = data.draw(st.sampled_from([SHAPE, (2, *SHAPE)]))
