@@ -13,15 +13,49 @@ from sam_core.cli.screen import BAD_INPUT, Screen, complain, warn
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="TOML file that says what to train on, and how.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG|FOLDER",
+            help="TOML file that says what to train on, and how; with --from, a folder of labelled images.",
+            show_default=False,
+        ),
+    ],
     data: Annotated[Path, typer.Option(help="Folder of the labelled sets that the configuration names.")] = Path(
         "data"
     ),
     run: Annotated[Path, typer.Option(help="Folder for checkpoint, log, curve and model.")] = Path("runs/cell"),
+    base: Annotated[
+        str | None,
+        typer.Option("--from", help="Fine-tune this model on the folder instead: name, folder or repository."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Empty folder for the fine-tuned model.", show_default="finetuned"),
+    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of fine-tuning.", show_default="300")] = None,
+    encoder: Annotated[
+        bool, typer.Option("--encoder", help="Fine-tune the encoder as well: slower, for images unlike any other.")
+    ] = False,
     device: Annotated[str, typer.Option(help='"cpu", "cuda", ...')] = "cpu",
     as_json: Json = False,
 ) -> None:
-    """Train a model on labelled images; called again it goes on where it stopped."""
+    """Train a model on labelled images, or fine-tune one on a few; called again it goes on where it stopped."""
+    if base is not None:
+        from sam_core.cli.finetune import fine_tune
+        from sam_core.training.finetune import FineTuneOptions
+
+        options = FineTuneOptions(steps=steps or FineTuneOptions().steps, encoder=encoder)
+        fine_tune(Screen(as_json), base, source, out or Path("finetuned"), options, device=device)
+    elif out is not None or steps is not None or encoder:
+        msg = "got --out, --steps or --encoder without --from, which they belong to; write the steps into the CONFIG"
+        raise typer.BadParameter(msg)
+    else:
+        train_from_config(source, data, run, device, as_json=as_json)
+
+
+def train_from_config(config: Path, data: Path, run: Path, device: str, *, as_json: bool) -> None:
+    """Take the steps of a configuration, and write the model."""
     from sam_core.training.config import read_config
     from sam_core.training.crops import CropSampler
     from sam_core.training.examples import read_examples

@@ -36,6 +36,7 @@ from sam_core.training.versions import Version, draw_versions, draw_window, enco
 
 Record = dict[str, Any]
 
+EVERY = 10  # steps between what is told, and kept
 MEASURED = ("1 click", "3 clicks", "box", "mSA")  # of the held-out part; better is what has the larger mean of these
 ASKED = 32  # objects of a held-out image that are clicked and boxed, at most
 CHECKED = 4  # images that thresholds are chosen on
@@ -85,9 +86,10 @@ class FineTuneOptions:
     def config(self, network: CellNetwork) -> TrainConfig:
         """Say the same in the terms of a training run."""
         crops = CropOptions(size=network.config.window, objects=self.objects)
+        every = max(1, min(EVERY, self.steps // 2))
         return TrainConfig(
             sets={}, steps=self.steps, batch=self.batch, learning_rate=self.learning_rate, warmup=20,
-            cooldown=max(1, self.steps // 2), average=0.98, seed=self.seed, save_every=50, log_every=10,
+            cooldown=max(1, self.steps // 2), average=0.98, seed=self.seed, save_every=every, log_every=every,
             model=network.config, crops=crops,
         )  # fmt: skip
 
@@ -117,7 +119,7 @@ def fine_tune(
     ------
     dict
         `stage` says what it tells: "split" (`train`, `held_out`: names; `told`), "before" and "after" (means over the
-        held-out part, and their mean as `score`), "step" (number and losses, every ten), and "done" (`better`, and
+        held-out part, and their mean as `score`), "step" (number and losses, now and then), and "done" (`better`, and
         `minutes` that this call took).
 
     Raises

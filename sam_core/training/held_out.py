@@ -86,7 +86,7 @@ def _halves(item: Item) -> Parts:
     across = labels if axis == 0 else labels.T
     middles = [float(np.nonzero(across == label)[0].mean()) for label in np.unique(labels) if label]
     at = round(float(np.quantile(middles, TRAINED))) if middles else 0
-    if not across[:at].any() or not across[at:].any():
+    if len(middles) < 2 or not across[:at].any() or not across[at:].any():
         msg = (
             f"got one image, {item.name}, with {len(middles)} labelled objects, expected some to train on and others "
             "to measure on; label more objects, or more images"

@@ -89,6 +89,8 @@ def optimise(
         _update_average(average, network, min(config.average, step / (step + 10)))
         for key, value in parts.items():
             recent.setdefault(key, []).append(value)
+        if step % config.save_every == 0 or step == config.steps:
+            _save(run / "checkpoint.pt", network, optimiser, average, step)
         if step % config.log_every == 0:
             seconds = (time.perf_counter() - started) / config.log_every
             means = {key: float(np.mean(values)) for key, values in recent.items()}
@@ -96,8 +98,6 @@ def optimise(
             _append(run / "log.jsonl", record)
             yield record
             recent, started = {}, time.perf_counter()
-        if step % config.save_every == 0 or step == config.steps:
-            _save(run / "checkpoint.pt", network, optimiser, average, step)
 
 
 def batch_loss(
