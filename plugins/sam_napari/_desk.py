@@ -95,6 +95,8 @@ class Desk:
         self.engine = self._engine()
         self.shown: Shown | None = None
         """What is under the pointer."""
+        self.min_iou = 0.5
+        """How much an object overlaps itself on the next plane, at least."""
         self.step = 1
         """Pixels of the image along each side of a pixel that the model sees."""
         self.pointed: Callable[[], None] = lambda: None
@@ -102,12 +104,14 @@ class Desk:
         self._told, self._advance = "", True
         self._ghost: Ghost | None = None
         self._roles: tuple[str, ...] = ()
+        self._channel = 0
+        self._made: Layer | None = None
         self._pinned = False  # while an object is pointed out, nothing else is shown
         self.plane: Plane | None = None
         """Which is on screen."""
         self._journalled = False
         self._listeners: list[Callable[[], None]] = []
-        self._wires = Wires()
+        self._wires, self._names = Wires(), Wires()
         self.look_soon = later(self.look)
         self._watch()
 
@@ -215,7 +219,9 @@ class Desk:
         picture = self.picture
         if picture is None:
             return
-        target = layer or new_target(self.viewer, picture.layer, picture.roles)
+        target = layer
+        if target is None:
+            target = self._made = new_target(self.viewer, picture.layer, picture.roles)
         canvas = self._trying(lambda: LabelsCanvas(self.viewer, target, picture.layer, picture.roles, picture.channel))
         if canvas is not None:
             self._paint_on(canvas)
@@ -287,6 +293,7 @@ class Desk:
         if plane != self.plane:
             self.plane = plane
             self.leave()
+            self.changed()
         if self.picture is None or view is None:
             return
         source, (plane, region, resolution) = self.picture.source, view
@@ -299,7 +306,8 @@ class Desk:
         """Do a small piece of what can wait; whether there is more. Called when nothing else is to be done."""
         if self.controller is None or self.canvas is None:
             return False
-        if self.record is not None and not self._journalled and not self.controller.state.waiting:
+        if self.record is not None and not self._journalled:
+            self._journalled = True
             self.controller.retarget(self.canvas, self._journal(self.canvas))
         return self.controller.tidy()
 
@@ -401,6 +409,7 @@ class Desk:
         if self.canvas is not None:
             self.canvas.close()
         self.controller = self.canvas = None
+        self._names.close()
 
     def _paint_on(self, canvas: LabelsCanvas) -> None:
         self._leave_target()
@@ -410,6 +419,8 @@ class Desk:
         made = Controller(self.engine, canvas, self, journal, self.tell, post=self.post, changed=self.changed)
         made.target.advance, made.source = self._advance, self.picture.source
         self.controller, self._told = made, ""
+        for emitter in (canvas.layer.events.name, canvas.layer.events.mode, self.picture.layer.events.name):
+            self._names.connect(emitter, lambda _=None: self.changed())
 
     def _haunt(self) -> None:
         """Make what shows the object under the pointer."""
@@ -417,7 +428,7 @@ class Desk:
         assert picture is not None
         if self._ghost is not None:
             self._ghost.close()
-        self._roles = picture.roles
+        self._roles, self._channel = picture.roles, picture.channel
         self._ghost = Ghost(self.viewer, picture.layer, picture.roles)
 
     def _fitting_target(self) -> Layer | None:
@@ -427,29 +438,42 @@ class Desk:
         name = f"{picture.layer.name} objects"
         active = self.viewer.layers.selection.active
         wanted = [layer for layer in self.targets if layer is active or layer.name == name]
-        for layer in sorted(wanted, key=lambda layer: layer is not active):
-            try:
-                LabelsCanvas(self.viewer, layer, picture.layer, picture.roles, picture.channel).close()
-            except SamError:
-                continue
-            return layer
-        return None
+        wanted.sort(key=lambda layer: layer is not active)
+        return next((layer for layer in wanted if self._fits(layer)), None)
+
+    def _fits(self, layer: Layer) -> bool:
+        """Whether objects of the image can be painted on a layer."""
+        picture = self.picture
+        assert picture is not None
+        try:
+            LabelsCanvas(self.viewer, layer, picture.layer, picture.roles, picture.channel).close()
+        except SamError:
+            return False
+        return True
 
     def _renewed(self) -> None:
         """Go on with another reading of the image."""
         picture = self.picture
         assert picture is not None
         self._told = ""
-        if self.controller is not None and self._ghost is not None:
-            if self._roles == picture.roles:
+        if self.controller is not None and self.canvas is not None:
+            if (self._roles, self._channel) == (picture.roles, picture.channel):
                 self.controller.source = picture.source
             else:
-                layer = self.canvas.layer if self.canvas is not None else None
-                self._leave_target()
-                self._haunt()
-                self.use_target(layer)
+                self._read_otherwise(self.canvas)
         self.changed()
         self.look_soon()
+
+    def _read_otherwise(self, canvas: LabelsCanvas) -> None:
+        """Go on after axes or channel changed: with another target where this one is empty and ours, or does not fit."""
+        layer, picture = canvas.layer, self.picture
+        assert picture is not None
+        empty = layer is self._made and self._roles != picture.roles and canvas.next_label() == 1
+        self._leave_target()
+        self._haunt()
+        if empty:
+            self.viewer.layers.remove(layer)
+        self.use_target(None if empty or not self._fits(layer) else layer)
 
     def _engine(self) -> Engine:
         settings = self.settings

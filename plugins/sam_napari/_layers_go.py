@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_napari._layers_axes import Axes, bare, roles_of
-from sam_napari._layers_view import data_at, resolution
-from sam_napari._source import Box, Plane
+from sam_napari._layers_view import data_at, resolution, view_of
+from sam_napari._source import Box, Plane, Region
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -21,12 +21,15 @@ GOOD = 120  # ... so that its longer side has so many
 
 
 def go_to(viewer: Viewer, layer: Layer, plane: Plane, box: Box, roles: Sequence[str] | None = None) -> None:
-    """Show a plane of a layer with a box of it in the middle of the screen.
+    """Show a plane of a layer with a box of it, in the middle of the screen where it was not to be seen well.
 
     The zoom stays as it is unless the box would be very small on screen, or very large.
     """
     viewer, layer = bare(viewer), bare(layer)
     axes = Axes(tuple(roles) if roles is not None else roles_of(layer))
+    view = view_of(viewer, layer, axes.roles)
+    if view is not None and view[0] == plane and _shows(view[1], view[2], box):
+        return
     place = data_at(viewer, layer, viewer.dims.point)
     place[list(axes.kept)] = plane.index
     for axis, low, high in zip(plane.axes, box[:2], box[2:], strict=True):
@@ -36,10 +39,19 @@ def go_to(viewer: Viewer, layer: Layer, plane: Plane, box: Box, roles: Sequence[
     for axis in hidden:
         viewer.dims.set_point(axis + offset, float(world[axis]))
     camera = getattr(viewer, "scene", viewer).camera  # before napari 0.9 it belonged to the viewer
-    camera.center = tuple(float(world[axis - offset]) for axis in viewer.dims.displayed)
+    view = view_of(viewer, layer, axes.roles)
+    if view is None or not _shows(view[1], view[2], box):
+        camera.center = tuple(float(world[axis - offset]) for axis in viewer.dims.displayed)
     side = max(box[2] - box[0], box[3] - box[1]) / resolution(viewer, layer, axes, plane.axes)
     if not SMALL <= side <= LARGE:
         camera.zoom *= GOOD / side
+
+
+def _shows(region: Region, pixels: float, box: Box) -> bool:
+    """Whether a box is to be seen well in the region that is on screen: large enough, and not half behind its edge."""
+    (y0, x0, y1, x1), side = region, max(box[2] - box[0], box[3] - box[1])
+    inside = y0 <= box[0] and x0 <= box[1] and box[2] <= y1 and box[3] <= x1
+    return inside and SMALL <= side / pixels <= LARGE
 
 
 def _world(viewer: Viewer, layer: Layer, place: NDArray[np.float64]) -> NDArray[np.float64]:

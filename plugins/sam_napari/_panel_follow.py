@@ -23,7 +23,7 @@ class FollowPanel(QWidget):
         self.one = button("This object", pursuit.start, "Follow the active object from the planes you clicked on")
         self.all = button("All on this plane", lambda: pursuit.start(True), "Follow all objects of this plane")
         self.stop = button("Stop", pursuit.stop, "Follow no further; what was found is painted")
-        self.overlap = Amount("Overlap", 100, lambda i: i / 100, "{:.2f}".format, at=round(100 * pursuit.min_iou))
+        self.overlap = Amount("Overlap", 100, lambda i: i / 100, "{:.2f}".format, at=round(100 * pursuit.desk.min_iou))
         self.overlap.setToolTip("How much an object must overlap itself on the next plane; thick planes need less")
         self.overlap.on_change(self._set_overlap)
         self.known = text_line()
@@ -41,4 +41,4 @@ class FollowPanel(QWidget):
         self.known.setText(pursuit.sentence if there else "This image has one plane only.")
 
     def _set_overlap(self) -> None:
-        self._pursuit.min_iou = self.overlap.value
+        self._pursuit.desk.min_iou = self.overlap.value

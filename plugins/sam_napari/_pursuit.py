@@ -37,7 +37,6 @@ class Pursuit:
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.min_iou = 0.5
         self.done = 0
         """How many planes have been looked at."""
         self._trails: dict[int, Trail] = {}
@@ -162,7 +161,7 @@ class Pursuit:
         self._preview = Preview(desk.viewer, desk.picture.layer, desk.picture.roles)
         joined = {place: _joined(masks) for place, masks in seeds.items()}
         found = follow(
-            desk.engine, desk.picture.source, planes, joined, self.min_iou, step=desk.step, starts=starts
+            desk.engine, desk.picture.source, planes, joined, desk.min_iou, step=desk.step, starts=starts
         )  # fmt: skip
         labels = [trail.label for trail in trails]
         self._job = desk.engine.run(desk, found, self._add, lambda error: self._end(labels, error))

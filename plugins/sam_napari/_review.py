@@ -93,7 +93,7 @@ class Review:
         if desk.picture is None or desk.canvas is None or view is None or self.is_open:
             return
         source, (plane, region, _) = desk.picture.source, view
-        options = Options(desk.step, region, None, scope == "screen")
+        options = Options(desk.step, region, None, scope == "screen", min_iou=desk.min_iou)
         desk.act("release")
         self._preview = Preview(desk.viewer, desk.picture.layer, desk.picture.roles)
         planes = source.planes(plane) if scope == "stack" else (plane,)

@@ -180,7 +180,7 @@ class SegmentAnything(QWidget):
             return
         self._window = window
         frame = Frame(canvas)
-        hand = Hand(self.desk, self.review, frame, self.isVisible)
+        self.hand = hand = Hand(self.desk, self.review, frame, self.isVisible)
         mouse = Mouse(self.desk.viewer, hand)
         keys = Keys(self, canvas, hand.means, hand.press, hand.release)
         watch = Watch(canvas, hand.leave, hand.listens, self.shut)

@@ -6,14 +6,18 @@ there is neither, they are skipped, and the others run.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+
+from tests.fake import FakeSegmenter
 
 pytest.importorskip("napari", reason='napari is missing: pip install "sam-core[napari]" and a Qt binding')
 pytest.importorskip("pytestqt", reason="pytest-qt is missing: pip install pytest-qt")
@@ -61,6 +65,22 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("SAM_CORE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSegmenter:
+    """The model of every engine: a region brighter than half of the brightest pixel is an object."""
+    model = FakeSegmenter()
+    monkeypatch.setattr("sam_core.Sam", SimpleNamespace(from_pretrained=lambda *_, **__: model))
+    return model
+
+
+@pytest.fixture(autouse=True)
+def steady_none() -> None:
+    """Make up for references to None that PySide6 takes and does not give back before Python 3.12."""
+    if "PySide6" in sys.modules and sys.version_info < (3, 12):
+        for _ in range(100_000):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(None))
 
 
 def _has_display() -> bool:

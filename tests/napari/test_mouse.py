@@ -6,20 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, QPointF, Qt
-from qtpy.QtGui import QWheelEvent
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QLineEdit, QWidget
 
 from sam_napari._keys import KEYS, Keys, key_of
 from sam_napari._mouse import Mouse
-
-NONE, SHIFT, CONTROL, ALT = (
-    Qt.KeyboardModifier.NoModifier,
-    Qt.KeyboardModifier.ShiftModifier,
-    Qt.KeyboardModifier.ControlModifier,
-    Qt.KeyboardModifier.AltModifier,
-)
+from tests.napari.hand import ALT, CONTROL, NONE, SHIFT, Window
 
 
 class Ear:
@@ -51,47 +44,11 @@ class Ear:
         self.heard.append(("cycle", step))
 
 
-class Window:
-    """A viewer, its canvas, and a hand on the mouse."""
-
-    def __init__(self, viewer: Any, qtbot: Any) -> None:
-        self.viewer, self.qtbot = viewer, qtbot
-        self.canvas: QWidget = viewer.window._qt_viewer.canvas.native
-        viewer.add_image(np.zeros((100, 100)))
-        QApplication.processEvents()
-
-    def at(self, y: float, x: float) -> QPoint:
-        camera = self.viewer.scene.camera
-        middle = np.array([self.canvas.height(), self.canvas.width()]) / 2
-        place = middle + (np.array([y, x]) - camera.center[-2:]) * camera.zoom
-        return QPoint(round(place[1]), round(place[0]))
-
-    def click(self, y: float, x: float, modifier: Any = NONE, button: Any = Qt.MouseButton.LeftButton) -> None:
-        QTest.mouseClick(self.canvas, button, modifier, self.at(y, x))
-        self.settle()
-
-    def drag(self, start: tuple[float, float], end: tuple[float, float], modifier: Any = NONE) -> None:
-        from tests.napari.hand import drag
-
-        drag(self.canvas, self.at(*start), self.at(*end), modifier)
-        self.settle()
-
-    def wheel(self, steps: int, modifier: Any) -> None:
-        point = QPointF(self.at(50, 50))
-        event = QWheelEvent(
-            point, self.canvas.mapToGlobal(point), QPoint(), QPoint(0, 120 * steps),
-            Qt.MouseButton.NoButton, modifier, Qt.ScrollPhase.NoScrollPhase, False,
-        )  # fmt: skip
-        QApplication.sendEvent(self.canvas, event)
-        self.settle()
-
-    def settle(self) -> None:
-        self.qtbot.wait(20)  # napari looks at the mouse every 5 ms
-
-
 @pytest.fixture
-def window(make_napari_viewer: Any, qtbot: Any) -> Window:
-    return Window(make_napari_viewer(show=True), qtbot)
+def window(make_napari_viewer: Any) -> Window:
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(np.zeros((100, 100)))
+    return Window(viewer)
 
 
 @pytest.fixture
