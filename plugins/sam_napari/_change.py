@@ -21,6 +21,8 @@ from sam_napari._source import Box, Plane, Shape
 Touched: TypeAlias = Sequence[tuple[Plane, Box]] | None
 """Where somebody else may have changed pixels; None: anywhere."""
 
+FAR = 1 << 24  # pixels in which an object is looked for
+MARGIN = 16  # pixels around a mask in which an object is seen to be larger
 TILE = 512  # pixels a side of what is read at a time of a whole array
 
 
@@ -208,16 +210,32 @@ def under(canvas: Canvas, plane: Plane, point: tuple[float, float]) -> int:
 def standing(canvas: Canvas, plane: Plane, label: int, box: Box) -> Masks:
     """Return the pixels of an object as 0 or 1 masks, found by looking further wherever it leaves the box.
 
-    What lies apart from the rest and far from the box is not found, and so stays as it is.
+    What lies apart from the rest and far from the box is not found, and so stays as it is; so does what goes beyond
+    some 16 million pixels.
     """
     shape = canvas.shape(plane)
     window = grown(box, 1, shape)
     while True:
         inside = canvas.read(plane, window) == label
         further = _opened(window, inside, shape)
-        if further == window:
+        if further == window or _area(further) > FAR:
             return cropped(inside, window, shape)
         window = further
+
+
+def standing_if(canvas: Canvas, plane: Plane, label: int, mask: Masks, least: float) -> Masks | None:
+    """Return the pixels of an object if the mask (of 1) covers at least a part `least` of them; None if not.
+
+    Of an object that is much larger than the mask only the pixels around the mask are looked at.
+    """
+    shape = canvas.shape(plane)
+    box = grown(box_of(mask), MARGIN, shape)
+    near = canvas.read(plane, box) == label
+    shared = int(np.count_nonzero(near & spread(mask, box)))
+    if not shared or shared < least * int(np.count_nonzero(near)):
+        return None
+    body = standing(canvas, plane, label, box)
+    return body if shared >= least * int(body.areas[0]) else None
 
 
 def cropped(inside: NDArray[np.bool_], box: Box, shape: Shape, like: Masks | None = None) -> Masks:
@@ -503,6 +521,10 @@ def cropped_to(change: Change, box: Box) -> Change:
         return Change(change.plane, (y0, x0, y0, x0), empty, empty.astype(bool))
     part = within(shared, change.box)
     return Change(change.plane, shared, change.values[part], None if change.where is None else change.where[part])
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _opened(window: Box, inside: NDArray[np.bool_], shape: Shape) -> Box:

@@ -29,7 +29,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import Masks, Prompt
-from sam_napari._change import Canvas, Change, at, box_of, cropped, grown, pixel, spread, standing, under, united
+from sam_napari._change import (
+    Canvas,
+    Change,
+    at,
+    box_of,
+    cropped,
+    grown,
+    pixel,
+    spread,
+    standing,
+    standing_if,
+    under,
+    united,
+)
 from sam_napari._source import Plane
 
 ALIKE = 0.95  # IoU from which two candidates are one
@@ -205,25 +218,24 @@ def plan_click(canvas: Canvas, plane: Plane, point: Point, mask: Masks) -> Plan:
     label = under(canvas, plane, point)
     if not label:
         return _made(canvas, plane, mask, frozenset(), [point])
-    body = standing(canvas, plane, label, at(point))
-    if iou(body, mask) >= SAME:
+    body = standing_if(canvas, plane, label, mask, min(SAME, COVERED))
+    if body is not None and iou(body, mask) >= SAME:
         return Plan("select", label, body, body)
-    if common(body, mask) >= COVERED * int(body.areas[0]):
+    if body is not None and common(body, mask) >= COVERED * int(body.areas[0]):
         shown = fitted(canvas, plane, label, mask, frozenset(), [point])
         return Plan("grow", label, _union(shown, body), body)
     if canvas.preserve:
+        body = standing(canvas, plane, label, at(point))
         return Plan("select", label, body, body)
     return _made(canvas, plane, mask, frozenset({label}), [point])
 
 
 def plan_box(canvas: Canvas, plane: Plane, mask: Masks) -> Plan:
     """Decide what a box does whose answer is `mask` (1 mask): an object that is there is done again, or one is made."""
-    label, point = _most(canvas, plane, mask)
-    if label:
-        body = standing(canvas, plane, label, at(point))
-        if iou(body, mask) >= REDONE:
-            shown = fitted(canvas, plane, label, mask, frozenset(), [])
-            return Plan("grow", label, shown, body)  # holds pixels of its own at least
+    label = _most(canvas, plane, mask)
+    body = standing_if(canvas, plane, label, mask, REDONE) if label else None
+    if body is not None and iou(body, mask) >= REDONE:
+        return Plan("grow", label, fitted(canvas, plane, label, mask, frozenset(), []), body)
     return _made(canvas, plane, mask, frozenset(), [])
 
 
@@ -253,7 +265,8 @@ def fitted(
         inside = _connected(inside, [(y - box[0], x - box[1]) for y, x in points])
     kept = cropped(inside, box, mask.shape, mask)
     for other in sorted(allowed & {int(value) for value in np.unique(there[inside])} - {0, label}):
-        kept = _joined(kept, standing(canvas, plane, other, box))
+        body = standing_if(canvas, plane, other, kept, COVERED)
+        kept = kept if body is None else _union(kept, body)
     return kept
 
 
@@ -281,16 +294,11 @@ def _made(
     return Plan("make" if len(shown) else "nothing", label, shown, Masks.empty(mask.shape), over)
 
 
-def _most(canvas: Canvas, plane: Plane, mask: Masks) -> tuple[int, Point]:
-    """Return the object that has most of the pixels of a mask, 0 for none, and one of these."""
-    box = box_of(mask)
-    there = np.where(mask.crops[0], canvas.read(plane, box), 0)
+def _most(canvas: Canvas, plane: Plane, mask: Masks) -> int:
+    """Return the object that has most of the pixels of a mask; 0 for none."""
+    there = canvas.read(plane, box_of(mask))[mask.crops[0]]
     labels, counts = np.unique(there[there != 0], return_counts=True)
-    if not len(labels):
-        return 0, (0.0, 0.0)
-    label = int(labels[np.argmax(counts)])
-    y, x = np.argwhere(there == label)[0]
-    return label, (float(box[0] + y), float(box[1] + x))
+    return int(labels[np.argmax(counts)]) if len(labels) else 0
 
 
 def _connected(inside: NDArray[np.bool_], points: Sequence[Point]) -> NDArray[np.bool_]:
@@ -303,13 +311,6 @@ def _connected(inside: NDArray[np.bool_], points: Sequence[Point]) -> NDArray[np
     rows, columns = inside.shape
     held = {int(parts[y, x]) for y, x in map(pixel, points) if 0 <= y < rows and 0 <= x < columns} - {0}
     return np.asarray(np.isin(parts, sorted(held) if held else [int(sizes.argmax())]))
-
-
-def _joined(kept: Masks, other: Masks) -> Masks:
-    """Add another object where nearly all of it is covered already."""
-    if not len(other) or not len(kept) or common(kept, other) < COVERED * int(other.areas[0]):
-        return kept
-    return _union(kept, other)
 
 
 def _union(first: Masks, second: Masks) -> Masks:

@@ -37,7 +37,7 @@ from sam_napari._source import Box, Plane
 
 OBJECTS = 256  # whose drafts are remembered, for when they are selected again
 DRAFTS = 64  # of an object
-AT_ONCE = 4 * TILE * TILE  # pixels that are read for the journal as soon as they change; of more, a piece at a time
+AT_ONCE = 4 * TILE * TILE  # pixels that are read for the journal in one go; more, a piece at a time
 LAST = 0.5  # seconds that closing spends on what the journal still lacks
 
 
@@ -63,16 +63,16 @@ class Target:
         self._heard = touched
         self._given = int(canvas.selected)
         self._drafts: OrderedDict[tuple[Plane, int], list[Draft]] = OrderedDict()
-        self._lacking: deque[Iterator[tuple[Plane, Box]]] = deque()
-        self._begun = False  # whether all that was there in the beginning is noted
+        self._fresh: dict[tuple[Plane, Box], None] = {}
+        self._lacking: deque[tuple[Iterator[tuple[Plane, Box]], bool]] = deque()
         self.begin(journal)
         self._off = canvas.on_touched(self._touched)
 
     def begin(self, journal: Journal | None) -> None:
         """Note all in a journal from now on, and the labels that are there already when there is time."""
         self._finish()
-        self._journal, self._begun = journal, False
-        self._lacking = deque([pieces(self.canvas)] if journal is not None else [])
+        self._journal = journal
+        self._lacking = deque([(pieces(self.canvas), True)] if journal is not None else [])
 
     def close(self) -> None:
         """Let go of the canvas and close the journal."""
@@ -171,27 +171,28 @@ class Target:
                 self.note(kind, changes, **facts)
             else:
                 # Nobody knows how much of it was written: what is there now is noted.
-                with suppress(Exception):
-                    self._note_touched([(change.plane, change.box) for change in changes])
+                self._note_touched([(change.plane, change.box) for change in changes])
 
     # -- what is noted -----------------------------------------------------------------------------------------------
 
     def note(self, kind: str, changes: Sequence[Change] = (), **facts: Any) -> None:
         """Note an event."""
         if self._journal is not None:
+            self._catch_up()
             self._journal.note(kind, changes, **facts)
 
     def tidy(self) -> bool:
         """Note a piece of what the journal still lacks; whether there may be more."""
+        self._catch_up()
         if not self._lacking:
             return False
-        piece = next(self._lacking[0], None)
+        rest, only_objects = self._lacking[0]
+        piece = next(rest, None)
         if piece is None:
             self._lacking.popleft()
-            self._begun = True
         else:
             change = self._read(*piece)
-            if self._begun or change.values.any():
+            if not only_objects or change.values.any():
                 self.note("pixels", [change])
         return bool(self._lacking)
 
@@ -202,6 +203,7 @@ class Target:
             while time.monotonic() < end and self.tidy():
                 pass
         self._lacking.clear()
+        self._fresh.clear()
         if self._journal is not None:
             self._journal.close()
 
@@ -210,14 +212,22 @@ class Target:
         self._heard()
 
     def _note_touched(self, touched: Touched) -> None:
+        """Remember where pixels changed; they are read later, because napari tells of some before it paints them."""
         if self._journal is None:
             return
         if touched is None:
-            self._lacking, self._begun = deque([pieces(self.canvas)]), True
+            self._fresh.clear()
+            self._lacking = deque([(pieces(self.canvas), False)])
         elif sum((y1 - y0) * (x1 - x0) for _, (y0, x0, y1, x1) in touched) > AT_ONCE:
-            self._lacking.append((plane, tile) for plane, box in touched for tile in tiles(box))
-        elif touched:
-            self.note("pixels", [self._read(plane, box) for plane, box in touched])
+            self._lacking.append((((plane, tile) for plane, box in touched for tile in tiles(box)), False))
+        else:
+            self._fresh.update(dict.fromkeys(touched))
+
+    def _catch_up(self) -> None:
+        """Note what others painted since the last event."""
+        if self._fresh and self._journal is not None:
+            touched, self._fresh = self._fresh, {}
+            self._journal.note("pixels", [self._read(plane, box) for plane, box in touched])
 
     def _read(self, plane: Plane, box: Box) -> Change:
         return Change(plane, box, self.canvas.read(plane, box))

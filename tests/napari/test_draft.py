@@ -21,7 +21,7 @@ from sam_napari._draft import (
     plan_click,
     plan_section,
 )
-from sam_napari._source import Box
+from sam_napari._source import Box, Plane
 from tests.napari.doubles import FLAT, boxed, masks_of
 
 SHAPE = (12, 24)
@@ -195,3 +195,18 @@ def test_corrections_that_are_refused(
     if why is not None and says is not None:
         assert says in why
         assert why.endswith(".")
+
+
+def test_around_an_object_that_fills_the_plane_only_some_pixels_are_looked_at() -> None:
+    canvas = ArrayCanvas(np.ones((2000, 2000), np.int32))
+    read, pixels = canvas.read, list[int]()
+
+    def counted(plane: Plane, box: Box) -> NDArray[np.integer]:
+        pixels.append((box[2] - box[0]) * (box[3] - box[1]))
+        return read(plane, box)
+
+    canvas.read = counted  # type: ignore[method-assign]
+    mask = masks_of([boxed((990, 990, 1010, 1010), shape=(2000, 2000))])
+    plan = plan_click(canvas, FLAT, (1000, 1000), mask)
+    assert (plan.kind, int(plan.shown.areas[0])) == ("make", 400)
+    assert sum(pixels) < 10_000

@@ -189,6 +189,7 @@ def _worked(folder: Path) -> tuple[bytes, dict[int, NDArray[Any]]]:
     ]
     for i, step in enumerate(steps, start=1):
         step()
+        desk.controller.tidy()
         states[i] = array.copy()
     desk.close()
     return journal.path.read_bytes(), states
@@ -296,6 +297,7 @@ def test_what_a_full_disk_did_not_take_is_written_when_there_is_room_again(
     monkeypatch.setattr(_journal.os, "write", disk.write)
     desk.click(IN_BELOW)
     desk.canvas.undo()
+    desk.controller.tidy()
     journal.flush()
     assert (replay(journal.path) == boxed((4, 4, 12, 20))).all()
     disk.room = 1 << 20
