@@ -152,9 +152,12 @@ def _channels(layer: Layer, roles: Sequence[str | None]) -> int:
 
     A lone short axis is more likely to be a stack of few planes, unless another axis is known to be one of planes.
     """
-    free = [axis for axis in _free(roles) if not _unit_is(layer, axis, "[length]")]
+    free = _free(roles)
     sizes = sizes_of(layer)
-    short = [axis for axis in free if 2 <= sizes[axis] <= FEW]
+    untold = [
+        axis for axis in free if not _unit_is(layer, axis, "[length]") and _named(layer.axis_labels[axis]) is None
+    ]
+    short = [axis for axis in untold if 2 <= sizes[axis] <= FEW]
     others = [axis for axis in range(layer.ndim) if roles[axis] in ("t", "z") or (axis in free and axis not in short)]
     return short[0] if len(short) == 1 and others else -1
 

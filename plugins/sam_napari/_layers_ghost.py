@@ -11,7 +11,6 @@ import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from sam_core import Masks
 from sam_napari._change import turned, united, within
@@ -29,7 +28,11 @@ NAME = "object under the pointer"
 WINDOW = 1024  # pixels a side of the layer that is moved to where the object is
 LARGEST = 512  # pixels a side of an object as it is drawn; larger ones are drawn more coarsely
 FILL, LINE, RIM = 1, 2, 3
-COLORS = {FILL: (1.0, 0.85, 0.1, 0.25), LINE: (1.0, 0.85, 0.1, 1.0), RIM: (0.0, 0.0, 0.0, 0.6)}
+COLORS: dict[int | None, tuple[float, float, float, float]] = {
+    FILL: (1.0, 0.85, 0.1, 0.25),
+    LINE: (1.0, 0.85, 0.1, 1.0),
+    RIM: (0.0, 0.0, 0.0, 0.6),
+}
 DOUBTFUL = 0.5  # below this score the line is dashed
 DASH = 4  # pixels
 MOVES = ("scale", "translate", "rotate", "shear", "affine", "units", "data")
@@ -155,12 +158,13 @@ class Ghost:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _listen(self, on: bool) -> None:
-        for name in MOVES if self._image is not None else ():
-            emitter = getattr(self._image.events, name)
+        events = None if self._image is None else self._image.events
+        for name in MOVES if events is not None else ():
+            emitter = getattr(events, name)
             (emitter.connect if on else emitter.disconnect)(self._moved)
 
     def _make(self) -> Labels:
-        colors: dict[int | None, tuple[float, ...]] = {0: (0.0, 0.0, 0.0, 0.0), None: (0.0, 0.0, 0.0, 0.0), **COLORS}
+        clear = (0.0, 0.0, 0.0, 0.0)
         over = self._over
         if self._pixels.ndim != len(over.shape):
             self._pixels = np.zeros((1,) * len(over.shape), np.uint8)
@@ -170,7 +174,7 @@ class Ghost:
             affine=over.matrix,
             units=over.units,
             axis_labels=over.axis_labels,
-            colormap=DirectLabelColormap(color_dict=colors),
+            colormap=DirectLabelColormap(color_dict={**COLORS, 0: clear, None: clear}),
             opacity=1.0,
         )
 
@@ -264,14 +268,26 @@ def drawn(masks: Masks, step: int, width: int, *, dashed: bool) -> tuple[NDArray
     height, width_of = masks.crops[0].shape
     own_rows, own_columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width_of)
     inside[np.ix_(own_rows, own_columns)] = masks.crops[0][np.ix_(rows[own_rows], columns[own_columns])]
-    line = inside & ~ndimage.binary_erosion(inside, iterations=width)
-    rim = ndimage.binary_dilation(inside, iterations=width) & ~inside
+    line = inside & ~_shrunk(inside, width)
+    rim = ~inside & ~_shrunk(~inside, width)
     if dashed:
         gaps = (np.add.outer(rows // step, columns // step) // DASH) % 2 == 1
         line, rim = line & ~gaps, rim & ~gaps
     out = inside.astype(np.uint8)
     out[line], out[rim] = LINE, RIM
     return out, box
+
+
+def _shrunk(inside: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
+    """Take away what is so many pixels or fewer from the outside; the edge of the array is no outside."""
+    out = inside.copy()
+    for _ in range(by):
+        before = out.copy()
+        out[1:] &= before[:-1]
+        out[:-1] &= before[1:]
+        out[:, 1:] &= before[:, :-1]
+        out[:, :-1] &= before[:, 1:]
+    return out
 
 
 def _step(shape: tuple[int, ...], finest: float) -> int:

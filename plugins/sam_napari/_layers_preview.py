@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from napari.layers import Labels
@@ -24,10 +25,12 @@ if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
+Tile: TypeAlias = tuple[Plane, int, int]
+
 NAME = "found objects"
 NUMBERS = 65_535  # of a 16-bit layer, which napari shows without computing colours
-BUDGET = 0.008  # seconds that the windows may wait
-TILE = 1024  # pixels a side of what is drawn anew at once
+BUDGET = 0.006  # seconds that the windows may wait
+TILE = 256  # pixels a side of what is painted, and then drawn anew, at once
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,7 +79,7 @@ class Preview:
         self._items: list[Shown] = []
         self._wanted: set[int] = set()
         self._painted: set[int] = set()
-        self._pending: dict[int, None] = {}
+        self._pending: dict[Tile, dict[int, None]] = {}
 
     def __len__(self) -> int:
         """Return how many objects there are, hidden ones included."""
@@ -97,7 +100,7 @@ class Preview:
             self._items.append(Shown(plane, tuple(box), crop, len(self._items) % NUMBERS + 1))
         added = range(first, len(self._items))
         self._wanted.update(added)
-        self._pending.update(dict.fromkeys(added))
+        self._await(added)
         self.settle()
         return added
 
@@ -107,10 +110,10 @@ class Preview:
         if item in self._painted:
             self._erase(former)
             self._painted.discard(item)
-            self._draw({(former.plane, *_tile(former.box)): former.box})
+            self._draw(former.plane, former.box)
         box = tuple(masks.boxes[0].tolist())
         self._items[item] = Shown(former.plane, box, masks.crops[0], former.number)
-        self._pending[item] = None
+        self._await([item])
         self.settle()
 
     def set_visible(self, items: Collection[int]) -> None:
@@ -118,24 +121,21 @@ class Preview:
         wanted = set(items)
         changed = sorted(wanted ^ self._wanted)
         self._wanted = wanted
-        self._pending.update(dict.fromkeys(changed))
+        self._await(changed)
         self.settle()
 
     def settle(self, budget: float = BUDGET) -> bool:
         """Paint for so many seconds; tell whether all is painted. Call it again from a timer until it is."""
         end = time.perf_counter() + budget
-        dirty: dict[tuple[Plane, int, int], Box] = {}
         while self._pending:
-            item = next(iter(self._pending))
-            del self._pending[item]
-            one = self._items[item]
-            if (item in self._wanted) != (item in self._painted):
-                self._paint(item, one)
-                key = (one.plane, *_tile(one.box))
-                dirty[key] = united(dirty[key], one.box) if key in dirty else one.box
-            if time.perf_counter() > end:
-                break
-        self._draw(dirty)
+            tile = next(iter(self._pending))
+            changed = [i for i in self._pending.pop(tile) if (i in self._wanted) != (i in self._painted)]
+            for item in changed:
+                self._paint(item, self._items[item])
+            if changed:
+                self._draw(tile[0], functools.reduce(united, (self._items[item].box for item in changed)))
+                if time.perf_counter() > end:
+                    break
         return not self._pending
 
     def clear(self) -> None:
@@ -152,6 +152,11 @@ class Preview:
         self._items, self._wanted, self._painted, self._pending = [], set(), set(), {}
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _await(self, items: Iterable[int]) -> None:
+        for item in items:
+            one = self._items[item]
+            self._pending.setdefault((one.plane, one.box[0] // TILE, one.box[1] // TILE), {})[item] = None
 
     def _make(self) -> Labels:
         return Labels(self._data, name=NAME, opacity=0.5, **self._over.arguments)
@@ -173,20 +178,12 @@ class Preview:
         part[part == one.number] = 0
         self._data[place] = part
 
-    def _draw(self, dirty: dict[tuple[Plane, int, int], Box]) -> None:
-        """Draw what has changed of the plane on screen."""
-        if not dirty:
-            return
+    def _draw(self, plane: Plane, box: Box) -> None:
+        """Draw a box anew where it is on screen."""
         layer = self._sheet.layer
-        shown = plane_on_screen(self._viewer, self._image, self._axes)
-        for (plane, _, _), box in dirty.items():
-            if shown is not None and plane == shown and layer.visible:
-                part = np.asarray(self._data[self._fit.index(plane, box)])
-                self._sheet.redraw(turned(plane, part), (box[0], box[1]))
-
-
-def _tile(box: Box) -> tuple[int, int]:
-    return box[0] // TILE, box[1] // TILE
+        if layer.visible and plane == plane_on_screen(self._viewer, self._image, self._axes):
+            part = np.asarray(self._data[self._fit.index(plane, box)])
+            self._sheet.redraw(turned(plane, part), (box[0], box[1]))
 
 
 def _blank(shape: tuple[int, ...]) -> Any:

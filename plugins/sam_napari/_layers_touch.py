@@ -21,11 +21,53 @@ if TYPE_CHECKING:
 
 Span: TypeAlias = tuple[slice, ...]
 """A box on all axes of the labels."""
-Sample: TypeAlias = tuple[object, NDArray[Any], Span]
-"""A name for the plane on screen, pixels of it, and where it is."""
 
 STEPS = 100  # as many as napari keeps
-LOOKED_AT = 1 << 16  # pixels of a plane that are compared where somebody may have written without telling
+LOOKED_AT = 1 << 14  # pixels of a plane that are compared where somebody may have written without telling
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OnScreen:
+    """The plane on screen, or some of its pixels.
+
+    Parameters
+    ----------
+    name
+        Tells it from others.
+    pixels
+        Of the box, on all axes of the labels; where there is a stride, some of them.
+    span
+        The box.
+    strides
+        Pixels from one to the next, along each axis.
+    """
+
+    name: object
+    pixels: NDArray[Any]
+    span: Span
+    strides: tuple[int, ...] = ()
+
+    def sample(self) -> OnScreen:
+        """Take some of the pixels."""
+        stride = max(1, int(np.ceil(np.sqrt(self.pixels.size / LOOKED_AT))))
+        strides = tuple(stride if n > 1 else 1 for n in self.pixels.shape)
+        some = self.pixels[tuple(slice(None, None, each) for each in strides)]
+        return OnScreen(self.name, some.copy(), self.span, strides)
+
+    def differs(self, other: OnScreen) -> bool:
+        """Tell whether two samples are of the same plane, but not of the same pixels."""
+        same = self.name == other.name and self.pixels.shape == other.pixels.shape
+        return same and not np.array_equal(self.pixels, other.pixels)
+
+    def take(self, plane: OnScreen, span: Span) -> None:
+        """Take, of the plane that this is a sample of, what lies in a box."""
+        mine, its = [], []
+        for own, other, stride in zip(self.span, span, self.strides, strict=True):
+            low, high = max(own.start, other.start) - own.start, min(own.stop, other.stop) - own.start
+            first = -(-low // stride)
+            mine.append(slice(first, max(first, -(-high // stride))))
+            its.append(slice(first * stride, max(first * stride, high), stride))
+        self.pixels[tuple(mine)] = plane.pixels[tuple(its)]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -75,8 +117,8 @@ class Touches:
     learn
         Called with the largest number that a step painted.
     plane
-        Returns a name for what is on screen, and its pixels, or None: what is compared where somebody may have written
-        to the array without telling.
+        Returns what is on screen, or None: what is compared where somebody may have written to the array without
+        telling.
     """
 
     def __init__(
@@ -84,7 +126,7 @@ class Touches:
         layer: Labels,
         tell: Callable[[list[Span] | None], None],
         learn: Callable[[int], None],
-        plane: Callable[[], Sample | None],
+        plane: Callable[[], OnScreen | None],
     ) -> None:
         self._layer, self._tell, self._learn, self._plane = layer, tell, learn, plane
         self._data = layer.data
@@ -109,9 +151,9 @@ class Touches:
         try:
             yield
         finally:
-            self._own = None
+            own, self._own = self._own, None
             touched = self._stepped()
-            self._sample = self._sampled()
+            self._resample([*own, *touched])
             if touched:
                 self._tell(touched)
 
@@ -125,9 +167,13 @@ class Touches:
         if self._own is not None or self._layer.data is not self._data:
             return
         touched = self._stepped()
-        former, self._sample = self._sample, self._sampled()
-        if not touched and former is not None and self._sample is not None:
-            touched = self._differing(former, self._sample)
+        if touched:
+            self._resample(touched)
+        else:
+            former, self._sample = self._sample, self._sampled()
+            if former is not None and self._sample is not None and self._sample.differs(former):
+                self._learn(int(self._sample.pixels.max(initial=0)))
+                touched = [self._sample.span]
         if touched:
             self._tell(touched)
 
@@ -139,10 +185,21 @@ class Touches:
     def _moved(self, source: deque[Step], other: deque[Step], *, undone: bool) -> list[Span]:
         """Move steps that were undone or redone from one stack to the other."""
         touched: list[Span] = []
-        while source and _at(self._data, source[-1].pixel) == (source[-1].before if undone else source[-1].after):
-            other.append(source.pop())
-            touched += other[-1].spans
+        while count := self._gone(source, undone):
+            for _ in range(count):
+                other.append(source.pop())
+                touched += other[-1].spans
         return touched
+
+    def _gone(self, steps: deque[Step], undone: bool) -> int:
+        """Return how many of the last steps were undone or redone; several at once where napari had nothing to draw."""
+        for count, step in enumerate(reversed(steps), 1):
+            value = _at(self._data, step.pixel)
+            if value == (step.after if undone else step.before):
+                return 0
+            if value == (step.before if undone else step.after):
+                return count
+        return 0
 
     def _painted(self, event: Any) -> None:
         atoms = list(event.value)
@@ -153,10 +210,10 @@ class Touches:
         step = Step.of(atoms, self._layer.data)
         if step is not None:
             self._undo.append(step)
-        if self._own is None:
-            self._sample = self._sampled()
         if foreign:
-            self._tell([span_of(atom) for atom in foreign])
+            spans = [span_of(atom) for atom in foreign]
+            self._resample(spans)
+            self._tell(spans)
 
     def _foreign(self, atoms: list[Any]) -> list[Any]:
         """Return entries that are not our own: a stroke of the user's may have been begun before we wrote."""
@@ -173,22 +230,22 @@ class Touches:
             self._sample = self._sampled()
             self._tell(None)
 
-    def _sampled(self) -> Sample | None:
-        """Take some of the pixels on screen; only of numpy arrays, of which others load them."""
-        plane = self._plane() if isinstance(self._layer.data, np.ndarray) else None
-        if plane is None:
-            return None
-        name, pixels, span = plane
-        stride = max(1, int(np.ceil(np.sqrt(pixels.size / LOOKED_AT))))
-        return name, pixels[::stride, ::stride].copy(), span
+    def _looked_at(self) -> OnScreen | None:
+        """Return what is on screen; only of numpy arrays, of which others load them."""
+        return self._plane() if isinstance(self._layer.data, np.ndarray) else None
 
-    def _differing(self, former: Sample, sample: Sample) -> list[Span]:
-        """Return the plane on screen where it is the same one as before, but not of the same pixels."""
-        same = former[0] == sample[0] and former[1].shape == sample[1].shape
-        if not same or np.array_equal(former[1], sample[1]):
-            return []
-        self._learn(int(sample[1].max(initial=0)))
-        return [sample[2]]
+    def _sampled(self) -> OnScreen | None:
+        plane = self._looked_at()
+        return None if plane is None else plane.sample()
+
+    def _resample(self, spans: Sequence[Span]) -> None:
+        """Accept what is in these boxes now."""
+        plane = self._looked_at()
+        if plane is None or self._sample is None or plane.name != self._sample.name:
+            self._sample = None if plane is None else plane.sample()
+            return
+        for span in spans:
+            self._sample.take(plane, span)
 
 
 def span_of(atom: Any) -> Span:
