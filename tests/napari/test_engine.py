@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import queue
 import random
 import sys
@@ -354,9 +355,9 @@ def test_who_is_forgotten_hears_nothing(engine: Engine, model: Model) -> None:
 # -- long work -----------------------------------------------------------------------------------------------------
 
 
-def _closing(closed: threading.Event, parts: int = 1000) -> Iterator[int]:
+def _endless(closed: threading.Event) -> Iterator[int]:
     try:
-        yield from range(parts)
+        yield from itertools.count()
     finally:
         closed.set()
 
@@ -704,7 +705,9 @@ def test_an_engine_that_nobody_asks_has_no_thread(model: Model) -> None:
 
 def test_closing_in_the_middle_of_everything(model: Model) -> None:
     engine, who, closed = Engine(lambda: model, None), Someone(), threading.Event()
-    job = engine.run(who, _closing(closed), lambda _: None, who.heard.put)
+    begun = threading.Event()
+    job = engine.run(who, _endless(closed), lambda _: begun.set(), who.heard.put)
+    assert begun.wait(LONG)
     _ask(engine, who)
     model.hold()
     engine.ask(who, SOURCE, _patch(1), CLICK, 3, who.heard.put)
