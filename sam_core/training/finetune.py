@@ -99,8 +99,8 @@ def fine_tune(
 ) -> Iterator[Record]:
     """Adapt a model to a few labelled images, and keep the result if it is better on images held out.
 
-    Decoder and proposal head are trained, on features of the encoder that are computed once. What is not finished is
-    kept beside `out`, in a hidden folder; called again with the same images and options, it goes on from there.
+    Decoder and proposal head are trained, on features of the encoder that are computed once. Called again with the same
+    images and options, it goes on where it stopped: what is not finished is in a hidden folder beside `out`.
 
     Parameters
     ----------
@@ -118,9 +118,8 @@ def fine_tune(
     Yields
     ------
     dict
-        `stage` says what it tells: "split" (`train`, `held_out`: names; `told`), "before" and "after" (means over the
-        held-out part, and their mean as `score`), "step" (number and losses, now and then), and "done" (`better`, and
-        `minutes` that this call took).
+        `stage` says what it tells: "split" (names in `train` and `held_out`, and `told` in words), "before" and "after"
+        (means over what is held out, and theirs as `score`), "step" (losses), "done" (`better`, and `minutes`).
 
     Raises
     ------
@@ -128,12 +127,6 @@ def fine_tune(
         The model is of another kind, or `out` holds something.
     ImageError
         The images cannot be read, or are too few.
-
-    Examples
-    --------
-    >>> from sam_core.training.finetune import fine_tune
-    >>> for record in fine_tune("cell", Path("labelled"), Path("finetuned")):  # doctest: +SKIP
-    ...     print(record)
     """
     began = time.perf_counter()
     options = options or FineTuneOptions()
@@ -150,25 +143,16 @@ def fine_tune(
     )
     yield {"stage": "before", **before}
 
-    config = options.config(base.network)
     for record in _adapt(base.network, examples, options, run):
         yield {"stage": "step", "steps": options.steps, **record}
-    model = run / "model"
-    export(run, config, model, options=recommended, min_proposal=base.min_proposal)
-    if options.thresholds:
-        chosen, min_proposal = choose_thresholds(model, examples, device)
-        export(run, config, model, options=chosen, min_proposal=min_proposal)
+    model = _exported(run, base, recommended, examples, options, device)
     after = measure(Sam.from_pretrained(model, device=device), parts.held_out)
     yield {"stage": "after", **after}
 
-    better = after["score"] > before["score"]
-    done = {"stage": "done", "better": better, "minutes": (time.perf_counter() - began) / 60}
-    if better:
-        (model / "README.md").write_text(_card(source, parts, before, after), encoding="utf-8")
-        with placed(out) as beside:
-            shutil.copytree(model, beside)
+    if after["score"] > before["score"]:
+        _keep(model, out, _card(source, parts, before, after))
     shutil.rmtree(run)
-    yield done
+    yield {"stage": "done", "better": after["score"] > before["score"], "minutes": (time.perf_counter() - began) / 60}
 
 
 def measure(model: Sam, items: Iterable[Item]) -> dict[str, float]:
@@ -249,6 +233,23 @@ def _draw(versions: Sequence[Version], config: TrainConfig, rng: np.random.Gener
     return list(crops), [torch.stack(level) for level in zip(*levels, strict=True)]
 
 
+def _exported(
+    run: Path,
+    base: CellFamily,
+    recommended: SegmentAllOptions,
+    examples: Sequence[Example],
+    options: FineTuneOptions,
+    device: str,
+) -> Path:
+    """Write what was trained as a model folder inside that of the run, with thresholds that suit it."""
+    model, config = run / "model", options.config(base.network)
+    export(run, config, model, options=recommended, min_proposal=base.min_proposal)
+    if options.thresholds:
+        chosen, min_proposal = choose_thresholds(model, examples, device)
+        export(run, config, model, options=chosen, min_proposal=min_proposal)
+    return model
+
+
 def _load(source: str | Path, device: str) -> tuple[CellFamily, str, SegmentAllOptions]:
     """Load the network in full precision: small steps would be lost in less."""
     family, fingerprint, options = load_family(source, device=device, dtype="float32")
@@ -291,6 +292,12 @@ def _remembered(path: Path, tell: Any) -> dict[str, float]:
             beside.write_text(json.dumps(found))
     told: dict[str, float] = json.loads(path.read_text())
     return told
+
+
+def _keep(model: Path, out: Path, card: str) -> None:
+    (model / "README.md").write_text(card, encoding="utf-8")
+    with placed(out) as beside:
+        shutil.copytree(model, beside)
 
 
 def _names(items: Sequence[Item]) -> list[str]:
