@@ -129,7 +129,7 @@ def fine_tune(
         The images cannot be read, or are too few.
     """
     began = time.perf_counter()
-    options = options or FineTuneOptions()
+    out, options = out.absolute(), options or FineTuneOptions()
     _refuse_full(out)
     base, fingerprint, recommended = _load(source, device)
     parts = read_parts(folder)
