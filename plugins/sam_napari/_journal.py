@@ -229,10 +229,13 @@ class _Note:
     changes: tuple[Change, ...]
 
     def line(self) -> bytes:
-        fields = {"n": self.number, "event": self.kind, "s": round(self.seconds, 3), **self.facts}
-        if self.changes:
-            fields["pixels"] = [pixels_facts(change) for change in self.changes]
-        return json.dumps(fields, separators=(",", ":"), default=_plain).encode() + b"\n"
+        """Write it as JSON; facts that JSON does not have must not cost the pixels."""
+        fields: dict[str, Any] = {"n": self.number, "event": self.kind, "s": round(self.seconds, 3)}
+        pixels = {"pixels": [pixels_facts(change) for change in self.changes]} if self.changes else {}
+        try:
+            return _json({**fields, **self.facts, **pixels})
+        except (TypeError, ValueError):
+            return _json({**fields, "facts": repr(dict(self.facts))[:1000], **pixels})
 
 
 @dataclass(eq=False, slots=True)
@@ -388,6 +391,10 @@ def _least_dtype(values: NDArray[np.integer]) -> np.dtype[Any]:
     """Return the smallest little-endian dtype that holds all values."""
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     return np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high)).newbyteorder("<")
+
+
+def _json(fields: Facts) -> bytes:
+    return json.dumps(fields, separators=(",", ":"), default=_plain).encode() + b"\n"
 
 
 def _plain(value: Any) -> Any:

@@ -422,6 +422,18 @@ def test_a_click_is_small(tmp_path: Path) -> None:
     assert journal.path.stat().st_size < 1500
 
 
+def test_facts_that_json_does_not_have_do_not_cost_the_pixels(tmp_path: Path) -> None:
+    journal = _journal_for(tmp_path, np.zeros(SHAPE, np.int32))
+    change = Change(FLAT, (1, 1, 3, 3), np.full((2, 2), 5, np.int32))
+    journal.note("batch", [change], labels=np.arange(2), path=tmp_path, score=np.float32(0.5))
+    journal.note("batch", [change], strange={np.int32(1): 2})
+    journal.close()
+    _, plain, strange, _ = events(journal.path)
+    assert plain.facts == {"labels": [0, 1], "path": str(tmp_path), "score": 0.5}
+    assert "strange" in strange.facts["facts"]
+    assert (replay(journal.path)[1:3, 1:3] == 5).all()
+
+
 def test_labels_that_were_there_are_noted_in_pieces_when_there_is_time(tmp_path: Path) -> None:
     array = np.zeros((3, 600, 700), np.int32)
     array[1, 590:, 690:] = 4
