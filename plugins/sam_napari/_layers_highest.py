@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 SLAB = 1 << 24  # bytes looked through at a time
+GRACE = 0.04  # seconds that closing waits
 
 
 class Highest:
@@ -45,10 +46,10 @@ class Highest:
         return self._seen if self._ended.wait(patience) else None
 
     def close(self) -> None:
-        """Look no further."""
+        """Look no further; what is being read at this moment is read to its end, but not waited for."""
         self._stopped.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(GRACE)
 
     def _look(self) -> None:
         for box in self._boxes:
