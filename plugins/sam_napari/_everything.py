@@ -7,6 +7,7 @@ once.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, product
@@ -21,10 +22,12 @@ from sam_napari._change import box_of, cropped, spread, united
 from sam_napari._draft import common, iou
 from sam_napari._follow import Looking, asked_again
 from sam_napari._source import Box, Plane, Region, Shape, Source
-from sam_napari._view import TILE, Patch, patch_at, patch_for, patches_in_view, patches_of
+from sam_napari._view import Patch, patch_at, patch_for, patches_in_view, patches_of
 
 SAME_OBJECT = 0.5  # IoU from which two views are of the same object, in what both patches see of it
 COVERED = 0.5  # part of an object that others cover, from which it is none
+NEARLY = 0.9  # part of an object that one patch has to see, for it to be seen well enough with what others see
+AGREES = 0.8  # part of an object from which what was seen of it is all of it, as far as a coarse look can tell
 LEAST = 0.3  # score and stability from which objects are given, so that the limits of a batch can be lowered
 
 
@@ -223,8 +226,6 @@ class Seams:
         """Add what a patch sees, in the plane frame; return the objects that no patch to come will see."""
         self._left.remove(patch)
         views = [View.of(patch, masks[[i]]) for i in np.flatnonzero(masks.areas > 0).tolist()]
-        if len(self._patches) == 1:
-            return views
         self._pair(views)
         return self._settled()
 
@@ -260,9 +261,8 @@ class Seams:
         members = {int(i): at for at, i in enumerate(chosen)}
         pairs = [(members[i], members[j]) for i, j, same in self._pairs if same and i in members]
         same = _groups(len(chosen), pairs)
-        objects = [
-            one for each in np.unique(same) for one in _told_apart([self._open[i] for i in chosen[same == each]])
-        ]
+        alike = [[self._open[i] for i in chosen[same == each]] for each in np.unique(same)]
+        objects = [one for views in alike for one in _told_apart(views)]
         kept: list[View] = []
         for one in sorted(objects, key=lambda view: view.rank, reverse=True):
             if self._is_believed(one) and not any(_covered(one.mask, other.mask) for other in kept):
@@ -296,7 +296,8 @@ def _best(views: Sequence[View]) -> View:
         inside |= spread(view.mask, box)
     mask = cropped(inside, box, best.mask.shape, best.mask)
     worst = [np.array([min(float(getattr(v.mask, n)[0]) for v in views)], np.float32) for n in ("scores", "stability")]
-    return replace(best, mask=replace(mask, scores=worst[0], stability=worst[1]), home=True)
+    cut = max(int(view.mask.areas[0]) for view in views) < NEARLY * int(np.count_nonzero(inside))
+    return replace(best, mask=replace(mask, scores=worst[0], stability=worst[1]), home=True, cut=cut)
 
 
 def _same(one: View, other: View) -> bool:
@@ -365,18 +366,18 @@ def _patches(source: Source, plane: Plane, options: Options) -> tuple[Patch, ...
     order = patches_in_view(plane, shape, options.step, options.view, options.cursor)
     if options.only_view:
         # Around those that own what is on screen there is a ring of others, which own nothing of it.
-        owners = {patch_at(plane, shape, options.step, point) for point in _points(options.view, options.step)}
+        owners = {patch_at(plane, shape, options.step, point) for point in _points(options.view, everywhere[0])}
         return tuple(patch for patch in order if patch in owners)
     return tuple(dict.fromkeys((*order, *everywhere)))
 
 
-def _points(view: Region, step: int) -> Iterator[tuple[float, float]]:
-    """Yield places all over a view, so close that no patch lies between them."""
-    rows, columns = (
-        [*np.arange(view[axis] - 0.5, view[axis + 2] - 1, TILE.tile[axis] * step), view[axis + 2] - 1]
-        for axis in (0, 1)
-    )
-    yield from product(rows, columns)
+def _points(view: Region, patch: Patch) -> Iterator[tuple[int, int]]:
+    """Yield pixels all over a view, its corners among them, so close that a patch owns none only if it sees none."""
+    sides = []
+    for axis in (0, 1):
+        first, last = math.floor(view[axis]), math.ceil(view[axis + 2]) - 1
+        sides.append([*range(first, last, max(1, patch.shape[axis] * patch.step // 2)), last])
+    yield from product(*sides)
 
 
 def _looked(engine: Looking, source: Source, patch: Patch, options: Options) -> Masks:
@@ -406,14 +407,18 @@ def _told(engine: Looking, found: Found, options: Options) -> Found:
 
 
 def _whole(engine: Looking, source: Source, view: View, options: Options) -> Masks:
-    """Look again, more coarsely, at an object that no patch sees whole; return its mask."""
+    """Look again, more coarsely, at an object that no patch sees whole; return its mask.
+
+    That may show parts of it that no patch recognised. Otherwise what was seen stays: it has the finer edges.
+    """
     if not view.cut:
         return view.mask
     y0, x0, y1, x1 = (float(edge) for edge in box_of(view.mask))
     dy, dx = (y1 - y0) / 8, (x1 - x0) / 8
     patch = patch_for(view.patch.plane, view.mask.shape, 2 * options.step, (y0 - dy, x0 - dx, y1 + dy, x1 + dx))
     answer = asked_again(engine, source, patch, view.mask, SAME_OBJECT)
-    return replace(answer, logits=(None,) * len(answer)) if len(answer) else view.mask
+    more = len(answer) and AGREES * answer.areas[0] > view.mask.areas[0]
+    return replace(answer, logits=(None,)) if more else view.mask
 
 
 def _merged(shape: Shape, parts: Iterable[Masks]) -> Masks:
