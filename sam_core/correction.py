@@ -9,6 +9,7 @@ from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from sam_core.logits import OUTSIDE, Logits
 from sam_core.masks import Masks
@@ -25,7 +26,8 @@ def corrected(prompts: Sequence[Prompt], answers: Masks) -> Masks:
 
     The last click of a prompt that has a previous answer is a correction of it: a positive one adds and takes nothing
     away, a negative one takes away and adds nothing. Then every positive click is put inside, every negative one
-    outside. Prompts that are one click or a box alone, and masks without logits, are left as they are.
+    outside. Last, pieces are dropped that no positive click is on and that were not there before: specks far from what
+    was clicked. A lone click only has its specks dropped; prompts without clicks, and masks without logits, are left.
 
     On images of cells the mean IoU then rises with each of eight clicks, where it fell with some of them before.
 
@@ -51,21 +53,25 @@ def corrected(prompts: Sequence[Prompt], answers: Masks) -> Masks:
     True
     """
     pairs = list(zip(answers.prompt, answers.logits, strict=True))
-    if not any(_is_correction(prompts[i]) and logits is not None for i, logits in pairs):
+    kept = [None if logits is None else _kept(logits, prompts[i]) for i, logits in pairs]
+    changed = [k for k, (_, logits) in enumerate(pairs) if kept[k] is not logits]
+    if not changed:
         return answers
-    parts = []
-    for k, (i, logits) in enumerate(pairs):
-        if logits is None or not _is_correction(prompts[i]):
-            parts.append(answers[[k]])
-        else:
-            wide = _covering(logits, prompts[i].extent)
-            kept = _with_clicks(_per_pixel(_with_previous(wide, prompts[i]), prompts[i]), prompts[i])
-            parts.append(Masks.from_logits(answers.shape, [kept], answers.scores[[k]], answers.prompt[[k]]))
+    parts = [answers[[k]] for k in range(len(answers))]
+    for k in changed:
+        logits = kept[k]
+        if logits is not None:
+            parts[k] = Masks.from_logits(answers.shape, [logits], answers.scores[[k]], answers.prompt[[k]])
     return replace(Masks.merge(parts), prompt=answers.prompt)
 
 
-def _is_correction(prompt: Prompt) -> bool:
-    return len(prompt.points) > 0 and not prompt.is_lone_click
+def _kept(logits: Logits, prompt: Prompt) -> Logits:
+    if not len(prompt.points):
+        return logits
+    if not prompt.is_lone_click:
+        logits = _with_previous(_covering(logits, prompt.extent), prompt)
+        logits = _with_clicks(_per_pixel(logits, prompt), prompt)
+    return _without_specks(logits, prompt)
 
 
 def _covering(logits: Logits, region: Region) -> Logits:
@@ -108,18 +114,39 @@ def _per_pixel(logits: Logits, prompt: Prompt) -> Logits:
 def _with_clicks(logits: Logits, prompt: Prompt) -> Logits:
     """Raise or lower the logits around each click that the mask does not follow."""
     values = logits.values.astype(np.float32)
-    y0, x0, y1, x1 = logits.box
     height, width = values.shape
-    rows = (prompt.points[:, 0] + 0.5 - y0) * (height / (y1 - y0)) - 0.5
-    columns = (prompt.points[:, 1] + 0.5 - x0) * (width / (x1 - x0)) - 0.5
     for reach in REACHES:
-        for row, column, positive in zip(rows, columns, prompt.positive, strict=True):
-            # The pixel of the click is drawn between these cells.
-            for y, x in product(_around(row, height), _around(column, width)):
+        for cells, positive in zip(_cells(logits, prompt), prompt.positive, strict=True):
+            for y, x in cells:
                 lacking = (SURE if positive else -SURE) - values[y, x]
                 if (lacking > 0) == bool(positive):
                     values += lacking * np.outer(_bump(height, y, reach), _bump(width, x, reach))
     return replace(logits, values=values)
+
+
+def _without_specks(logits: Logits, prompt: Prompt) -> Logits:
+    """Drop the pieces that are neither clicked on nor part of the previous answer; all stay where none is."""
+    pieces, count = ndimage.label(logits.values > 0, np.ones((3, 3)))
+    signed = zip(_cells(logits, prompt), prompt.positive, strict=True)
+    clicked = [cell for cells, positive in signed for cell in cells if positive]
+    wanted = {int(pieces[cell]) for cell in clicked}
+    if prompt.previous is not None:
+        before = prompt.previous.resample(logits.box, (pieces.shape[0], pieces.shape[1])) > 0
+        wanted |= set(np.unique(pieces[before]).tolist())
+    wanted -= {0}
+    if not wanted or len(wanted) == count:
+        return logits
+    specks = (pieces > 0) & ~np.isin(pieces, list(wanted))
+    return replace(logits, values=np.where(specks, np.float32(-SURE), logits.values))
+
+
+def _cells(logits: Logits, prompt: Prompt) -> list[list[tuple[int, int]]]:
+    """Return, for each click, the cells that its pixel is drawn between."""
+    y0, x0, y1, x1 = logits.box
+    height, width = logits.values.shape
+    rows = (prompt.points[:, 0] + 0.5 - y0) * (height / (y1 - y0)) - 0.5
+    columns = (prompt.points[:, 1] + 0.5 - x0) * (width / (x1 - x0)) - 0.5
+    return [list(product(_around(y, height), _around(x, width))) for y, x in zip(rows, columns, strict=True)]
 
 
 def _around(place: float, count: int) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from sam_core.correction import corrected
 from sam_core.embedding import Embedding
 from sam_core.masks import Masks
@@ -9,7 +11,7 @@ from sam_core.prompt import Prompt
 from sam_core.types import Segmenter
 
 
-def segment(model: Segmenter, embedding: Embedding, prompt: Prompt) -> Masks:
+def segment(model: Segmenter, embedding: Embedding, prompt: Prompt, *, candidates: Literal[1, 3] = 1) -> Masks:
     """Answer one prompt with the one mask that is most probably meant.
 
     A lone click is ambiguous, so the best of three candidates is taken; any other prompt is asked for one mask. Clicks
@@ -23,11 +25,13 @@ def segment(model: Segmenter, embedding: Embedding, prompt: Prompt) -> Masks:
         An encoded plane.
     prompt
         What is wanted.
+    candidates
+        1 for the one mask; 3 for all candidates, for somebody to choose from.
 
     Returns
     -------
     Masks
-        One mask, or none where the model sees nothing.
+        One mask, or none where the model sees nothing; of three candidates those that show something.
 
     Raises
     ------
@@ -44,6 +48,6 @@ def segment(model: Segmenter, embedding: Embedding, prompt: Prompt) -> Masks:
     >>> len(segment(sam, sam.encode(picture.image), Prompt.of([(64, 64)]))) <= 1
     True
     """
-    masks = model.decode(embedding, [prompt], candidates=3 if prompt.is_lone_click else 1).best()
-    masks = corrected([prompt], masks)
+    masks = model.decode(embedding, [prompt], candidates=3 if prompt.is_lone_click else candidates)
+    masks = corrected([prompt], masks.best() if candidates == 1 else masks)
     return masks[masks.areas > 0]

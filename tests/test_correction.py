@@ -42,6 +42,21 @@ def test_what_is_no_correction_is_left_alone(prompt: Prompt) -> None:
     assert corrected([prompt], given) is given
 
 
+@pytest.mark.parametrize(
+    ("prompt", "expected"),
+    [
+        (Prompt.of([(10, 10)]), BEFORE),
+        (Prompt.of([(10, 10), (44, 4)]), BEFORE | square(40, 0, 48, 8)),
+        (Prompt.of([(10, 10)]).click((10, 12)).refine(answer(square(0, 30, 10, 40))), BEFORE | square(0, 30, 10, 40)),
+        (Prompt.of([(30, 30)]), BEFORE | square(0, 30, 10, 40) | square(40, 0, 48, 8)),
+    ],
+    ids=["under the click", "under both clicks", "there before", "nothing under the click"],
+)
+def test_pieces_that_nobody_clicked_on_are_dropped(prompt: Prompt, expected: np.ndarray) -> None:
+    pieces = answer(BEFORE | square(0, 30, 10, 40) | square(40, 0, 48, 8))
+    np.testing.assert_array_equal(corrected([prompt], pieces).dense()[0], expected)
+
+
 def test_answers_keep_their_order_scores_and_prompts() -> None:
     given = Masks.merge([answer(BEFORE), answer(AFTER)])
     prompts = [Prompt.of([(9, 9)]), Prompt.of([(20, 12), (40, 4)])]

@@ -370,7 +370,7 @@ class Engine:
         with _half_the_cores():
             asked = patch.prompt_into(prompt)
             three = request.candidates == 3
-            found = model.decode(embedding, [asked], candidates=3) if three else segment(model, embedding, asked)
+            found = segment(model, embedding, asked, candidates=3 if three else 1)
         masks = patch.masks_out(found[found.areas > 0])
         took = 1000 * (time.perf_counter() - started)
         with self._changed:

@@ -51,7 +51,7 @@ def click(model: Segmenter, embedding: Embedding, truth: Masks, count: int) -> I
     prompts = [Prompt.of([(y + dy, x + dx)]) for (y, x), (dy, dx) in zip(truth.offsets, starts, strict=True)]
     began = time.perf_counter()
     three = model.decode(embedding, prompts, candidates=3) if prompts else Masks.empty(truth.shape)
-    answers = _in_order(three.best(), len(prompts))
+    answers = _in_order(corrected(prompts, three.best()), len(prompts))
     yield Round(tuple(prompts), tuple(answers), three, len(prompts), time.perf_counter() - began)
     for _ in range(count - 1):
         clicked = _with_clicks(truth, prompts, answers)
