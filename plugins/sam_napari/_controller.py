@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sam_core import Masks, Prompt, SamError
-from sam_napari._change import Canvas, CanvasError, CanvasGone, Change, box_of, pixel, standing, under
+from sam_napari._change import Canvas, CanvasBusy, CanvasError, CanvasGone, Change, box_of, pixel, standing, under
 from sam_napari._draft import (
     Draft,
     Plan,
@@ -203,6 +203,7 @@ class Controller:
         self._seen: OrderedDict[Spot, Masks] = OrderedDict()
         self._wishes: deque[Wish] = deque()
         self._asked: object | None = None
+        self._busy = False  # whether the first wish waits for the canvas
         self._objection = self._trouble = ""
         self._target = Target(canvas, journal, self._refresh)
 
@@ -240,7 +241,7 @@ class Controller:
 
         On the same canvas only the journal begins: nothing is forgotten.
         """
-        if canvas is self._target.canvas:
+        if canvas is self._target.canvas.canvas:
             self._target.begin(journal)
             return
         advance = self._target.advance
@@ -335,7 +336,7 @@ class Controller:
         """Give up clicks that wait; where there are none, let go of the active object."""
         if self._wishes:
             self._wishes.clear()
-            self._asked = None
+            self._asked, self._busy = None, False
         else:
             self._target.active = None
         self._objection = ""
@@ -360,11 +361,18 @@ class Controller:
         self._refresh()
 
     def tidy(self) -> bool:
-        """Do a small piece of what the journal still lacks, whenever there is time; whether there may be more."""
+        """Do some of what can wait, whenever there is time; whether there may be more.
+
+        The journal gets what it still lacks, and what the canvas was too busy for is tried again.
+        """
         more = False
         with self._guarded(once=True):
             more = self._target.tidy()
-        return more
+        if self._busy:
+            self._busy = False
+            self._go_on()
+            self._changed()
+        return more or self._busy
 
     # -- hovering ----------------------------------------------------------------------------------------------------
 
@@ -450,11 +458,11 @@ class Controller:
 
     def _go_on(self) -> None:
         """Do wishes until one has to wait for the model."""
-        while self._wishes and self._asked is None:
+        while self._wishes and self._asked is None and not self._busy:
             wish, waits = self._wishes[0], False
             with self._guarded():
                 waits = self._begin(wish)
-            if not waits:
+            if not waits and not self._busy:
                 self._finish(wish)
 
     def _finish(self, wish: Wish) -> None:
@@ -501,7 +509,7 @@ class Controller:
         self._asked, waits = None, False
         with self._guarded():
             waits = done(_masks(answer))
-        if not waits:
+        if not waits and not self._busy:
             self._finish(wish)
         self._go_on()
         self._changed()
@@ -671,6 +679,7 @@ class Controller:
             self._wishes.clear()
         self._generation += 1
         self._hovered = self._asked = None
+        self._busy = False
         self._seen.clear()
         self._objection = self._trouble = ""
         self._hide()
@@ -695,8 +704,11 @@ class Controller:
     @contextmanager
     def _guarded(self, once: bool = False) -> Iterator[None]:
         """Turn what goes wrong into a line for the user; only once where it would come with each move of the mouse."""
+        self._target.canvas.forget()
         try:
             yield
+        except CanvasBusy:
+            self._busy = True
         except Exception as error:
             if isinstance(error, CanvasGone):
                 self._lose()
@@ -708,7 +720,7 @@ class Controller:
     def _lose(self) -> None:
         """Give up what was about a target that is no longer there."""
         self._wishes.clear()
-        self._asked = self._target.active = None
+        self._asked, self._busy, self._target.active = None, False, None
         self._hide()
 
     def _close_target(self) -> None:

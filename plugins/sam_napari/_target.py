@@ -20,6 +20,7 @@ from sam_napari._change import (
     TILE,
     Canvas,
     Change,
+    Glance,
     Touched,
     at,
     box_of,
@@ -38,6 +39,7 @@ from sam_napari._source import Box, Plane
 OBJECTS = 256  # whose drafts are remembered, for when they are selected again
 DRAFTS = 64  # of an object
 AT_ONCE = 4 * TILE * TILE  # pixels that are read for the journal in one go; more, a piece at a time
+SLICE = 0.004  # seconds of work for the journal at a time
 LAST = 0.5  # seconds that closing spends on what the journal still lacks
 
 
@@ -55,7 +57,7 @@ class Target:
     """
 
     def __init__(self, canvas: Canvas, journal: Journal | None, touched: Callable[[], None]) -> None:
-        self.canvas = canvas
+        self.canvas = Glance(canvas)
         self.advance = True
         """Whether each new object gets a new number; if not, all get the selected one, which then is a class."""
         self.active: tuple[Plane, int] | None = None
@@ -182,19 +184,24 @@ class Target:
             self._journal.note(kind, changes, **facts)
 
     def tidy(self) -> bool:
-        """Note a piece of what the journal still lacks; whether there may be more."""
+        """Note some of what the journal still lacks; whether there may be more."""
         self._catch_up()
-        if not self._lacking:
-            return False
+        end = time.monotonic() + SLICE
+        while self._lacking:
+            self._note_piece()
+            if time.monotonic() > end:
+                break
+        return bool(self._lacking)
+
+    def _note_piece(self) -> None:
         rest, only_objects = self._lacking[0]
         piece = next(rest, None)
         if piece is None:
             self._lacking.popleft()
-        else:
-            change = self._read(*piece)
-            if not only_objects or change.values.any():
-                self.note("pixels", [change])
-        return bool(self._lacking)
+            return
+        change = self._read(*piece)
+        if not only_objects or change.values.any():
+            self.note("pixels", [change])
 
     def _finish(self) -> None:
         """Note what is lacking as far as there is time, and close the journal, also where the canvas is gone."""
@@ -208,6 +215,7 @@ class Target:
             self._journal.close()
 
     def _touched(self, touched: Touched) -> None:
+        self.canvas.forget()
         self._note_touched(touched)
         self._heard()
 
@@ -230,7 +238,7 @@ class Target:
             self._journal.note("pixels", [self._read(plane, box) for plane, box in touched])
 
     def _read(self, plane: Plane, box: Box) -> Change:
-        return Change(plane, box, self.canvas.read(plane, box))
+        return Change(plane, box, self.canvas.canvas.read(plane, box))
 
     def _kept(self, draft: Draft) -> Draft:
         key = (draft.plane, draft.label)

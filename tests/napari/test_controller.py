@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sam_core import CheckpointError, Masks
-from sam_napari._change import ArrayCanvas, CanvasGone, Change
+from sam_napari._change import ArrayCanvas, CanvasBusy, CanvasGone, Change
 from sam_napari._source import Box, Plane, Source
 from tests.napari.doubles import (
     ALONE,
@@ -499,6 +499,24 @@ def test_a_disk_without_room_for_the_labels_is_told(caplog: pytest.LogCaptureFix
     desk.click(IN_ALONE)
     assert "Something unexpected happened (KeyError" in desk.told[1]
     assert "surprise" in caplog.text
+
+
+def test_a_click_waits_for_a_target_that_is_busy() -> None:
+    desk = Desk()
+
+    def busy() -> int:
+        msg = "labels are still being counted"
+        raise CanvasBusy(msg)
+
+    desk.canvas.next_label = busy  # type: ignore[method-assign]
+    desk.click(IN_LEFT, IN_ALONE)
+    assert (desk.controller.tidy(), desk.controller.state.waiting, desk.told) == (True, 2, [])
+    del desk.canvas.next_label
+    desk.hover(IN_BELOW)
+    while desk.controller.tidy():
+        pass
+    assert _is(desk, o1=UPPER, o2=(ALONE,))
+    assert desk.ghost.visible
 
 
 def test_after_closing_nothing_is_left() -> None:

