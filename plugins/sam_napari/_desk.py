@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from sam_core import Masks, SamError
 from sam_napari._controller import Controller, State
 from sam_napari._engine import Engine, EngineStats, engine_for, release
 from sam_napari._journal import Entry, Journal
-from sam_napari._layers import Ghost, LabelsCanvas, bare, is_own, new_target
+from sam_napari._layers import Ghost, LabelsCanvas, Preview, bare, is_own, new_target
 from sam_napari._notify import sentence
 from sam_napari._picture import Picture, Wires
 from sam_napari._record import Record, record_of
@@ -57,6 +57,16 @@ class Shown:
     score: float
     chosen: int
     of: int
+
+
+class Run(Protocol):
+    """Something that takes long."""
+
+    def halt(self) -> None:
+        """End now, with what there is."""
+
+    def abandon(self) -> None:
+        """End now, with nothing: the target is gone."""
 
 
 class Desk:
@@ -101,8 +111,13 @@ class Desk:
         """Pixels of the image along each side of a pixel that the model sees."""
         self.pointed: Callable[[], None] = lambda: None
         """Called when `shown` changes, with each move of the mouse."""
+        self.busy = False
+        """While everything is reviewed, or objects are followed: one of both at a time."""
         self._told, self._advance = "", True
+        self.preview: Preview | None = None
+        """Shows what was found and is not painted yet."""
         self._ghost: Ghost | None = None
+        self._unprepared: list[Ghost | Preview] = []
         self._roles: tuple[str, ...] = ()
         self._channel = 0
         self._made: Layer | None = None
@@ -111,6 +126,7 @@ class Desk:
         """Which is on screen."""
         self._journalled = False
         self._listeners: list[Callable[[], None]] = []
+        self._runs: list[Run] = []
         self._wires, self._names = Wires(), Wires()
         self.look_soon = later(self.look)
         self._watch()
@@ -127,6 +143,7 @@ class Desk:
         self._listeners.clear()
         self._wires.close()
         self._clear()
+        self._runs.clear()
         self.engine.forget(self)
         release(self.engine)
 
@@ -135,6 +152,10 @@ class Desk:
     def listen(self, callback: Callable[[], None]) -> None:
         """Call back whenever something that is shown may have changed."""
         self._listeners.append(callback)
+
+    def attend(self, run: Run) -> None:
+        """Have a long run end when its model or its target goes."""
+        self._runs.append(run)
 
     def changed(self) -> None:
         """Have everything shown anew."""
@@ -232,6 +253,8 @@ class Desk:
         """Ask another model from now on."""
         if source == self.model:
             return
+        for run in self._runs:
+            run.halt()
         before, self.model, self._told = self.engine, source, ""
         self.engine = self._engine()
         if self.controller is not None:
@@ -309,6 +332,9 @@ class Desk:
         if self.record is not None and not self._journalled:
             self._journalled = True
             self.controller.retarget(self.canvas, self._journal(self.canvas))
+        if self._unprepared:
+            self._unprepared.pop(0).prepare()
+            return True
         return self.controller.tidy()
 
     def resume(self, entry: Entry) -> None:
@@ -395,15 +421,17 @@ class Desk:
     def _clear(self) -> None:
         """Let go of image and target."""
         self._leave_target()
-        if self._ghost is not None:
-            self._ghost.close()
+        self._banish()
         if self.picture is not None:
             self.picture.close()
         self.engine.forget(self)
-        self.picture = self._ghost = self.record = self.plane = self.shown = None
+        self.picture = self.record = self.plane = self.shown = None
+        self._pinned = False
         self._told = ""
 
     def _leave_target(self) -> None:
+        for run in self._runs:
+            run.abandon()
         if self.controller is not None:
             self.controller.close()
         if self.canvas is not None:
@@ -423,13 +451,21 @@ class Desk:
             self._names.connect(emitter, lambda _=None: self.changed())
 
     def _haunt(self) -> None:
-        """Make what shows the object under the pointer."""
+        """Make the layers that show what is not painted; napari takes long to add and remove them, so they stay."""
         picture = self.picture
         assert picture is not None
-        if self._ghost is not None:
-            self._ghost.close()
+        self._banish()
         self._roles, self._channel = picture.roles, picture.channel
         self._ghost = Ghost(self.viewer, picture.layer, picture.roles)
+        self.preview = Preview(self.viewer, picture.layer, picture.roles)
+        self._unprepared = [self._ghost, self.preview]
+
+    def _banish(self) -> None:
+        for each in (self._ghost, self.preview):
+            if each is not None:
+                each.close()
+        self._ghost = self.preview = None
+        self._unprepared = []
 
     def _fitting_target(self) -> Layer | None:
         """Return the layer to paint on to begin with: what the user selected, or what was made for the image before."""
@@ -465,7 +501,7 @@ class Desk:
         self.look_soon()
 
     def _read_otherwise(self, canvas: LabelsCanvas) -> None:
-        """Go on after axes or channel changed: with another target where this one is empty and ours, or does not fit."""
+        """Go on after axes or channel changed: with another target where this one is empty and ours or does not fit."""
         layer, picture = canvas.layer, self.picture
         assert picture is not None
         empty = layer is self._made and self._roles != picture.roles and canvas.next_label() == 1

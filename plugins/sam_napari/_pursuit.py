@@ -12,7 +12,6 @@ import numpy as np
 from sam_core import Masks
 from sam_napari._change import Change, box_of, whole
 from sam_napari._follow import Trail, follow
-from sam_napari._layers import Preview
 from sam_napari._notify import sentence
 from sam_napari._source import Plane
 
@@ -41,11 +40,12 @@ class Pursuit:
         """How many planes have been looked at."""
         self._trails: dict[int, Trail] = {}
         self._visited: dict[int, set[Plane]] = {}
-        self._preview: Preview | None = None
         self._job: Job | None = None
         self._painting: Iterator[int] | None = None
         self._canvas: object = None
+        self._labels: list[int] = []
         desk.listen(self._notice)
+        desk.attend(self)
 
     # -- where it stands ---------------------------------------------------------------------------------------------
 
@@ -81,9 +81,9 @@ class Pursuit:
         """Follow the active object; or all objects of the plane on screen."""
         desk = self.desk
         source, canvas, plane = desk.source, desk.canvas, desk.plane
-        if source is None or canvas is None or plane is None or self.is_running:
+        if source is None or canvas is None or plane is None or desk.busy:
             return
-        labels = self._labels(plane) if everything else [desk.state.label] if desk.state.label else []
+        labels = self._labels_on(plane) if everything else [desk.state.label] if desk.state.label else []
         if not labels:
             desk.tell("There is no object to follow: click on one first.")
             return
@@ -101,12 +101,28 @@ class Pursuit:
         if self._job is not None:
             self._job.cancel()
 
+    def halt(self) -> None:
+        """Follow no further, now; what was found is painted."""
+        if self._job is not None:
+            self._job.cancel()
+            self._end(None)
+
+    def abandon(self) -> None:
+        """End with nothing: the target is gone."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+            self._finish()
+        elif self._painting is not None:
+            self._painting.close()  # which completes the step of undo
+            self._finish()
+
     def settle(self) -> bool:
         """Do a small piece of what can wait; whether there is more."""
         if self._painting is not None:
             self._paint_on()
             return True
-        return self._preview is not None and not self._preview.settle()
+        return self._job is not None and self.desk.preview is not None and not self.desk.preview.settle()
 
     # -- inside: what is known ---------------------------------------------------------------------------------------
 
@@ -120,7 +136,7 @@ class Pursuit:
         if state.label and state.plane is not None:
             self._visited.setdefault(state.label, set()).add(state.plane)
 
-    def _labels(self, plane: Plane) -> list[int]:
+    def _labels_on(self, plane: Plane) -> list[int]:
         canvas = self.desk.canvas
         assert canvas is not None
         there = np.unique(canvas.read(plane, whole(canvas.shape(plane))))
@@ -158,13 +174,13 @@ class Pursuit:
                 seeds.setdefault(place, []).append(masks)
         starts = {place for trail in trails for place in trail.starts}
         self.done = 0
-        self._preview = Preview(desk.viewer, desk.picture.layer, desk.picture.roles)
+        desk.busy = True
         joined = {place: _joined(masks) for place, masks in seeds.items()}
         found = follow(
             desk.engine, desk.picture.source, planes, joined, desk.min_iou, step=desk.step, starts=starts
         )  # fmt: skip
-        labels = [trail.label for trail in trails]
-        self._job = desk.engine.run(desk, found, self._add, lambda error: self._end(labels, error))
+        self._labels = [trail.label for trail in trails]
+        self._job = desk.engine.run(desk, found, self._add, self._end)
         desk.changed()
 
     def _add(self, found: tuple[Plane, Masks]) -> None:
@@ -172,15 +188,17 @@ class Pursuit:
         self.done += 1
         for label in {int(number) for number in masks.prompt}:
             self._trails[label] = self._trails[label].add(plane, masks)
-        if self._preview is not None:
-            self._preview.add(plane, masks)
+        if self.desk.preview is not None:
+            self.desk.preview.add(plane, masks)
         self.desk.changed()
 
-    def _end(self, labels: Sequence[int], error: Exception | None) -> None:
+    def _end(self, error: Exception | None) -> None:
+        if self._job is None:
+            return
         self._job = None
         if error is not None:
             self.desk.tell(sentence(error))
-        self._painting = self._paint(labels)
+        self._painting = self._paint(self._labels)
         self.desk.changed()
 
     def _paint(self, labels: Sequence[int]) -> Iterator[int]:
@@ -208,11 +226,13 @@ class Pursuit:
             over = True
             self.desk.tell(sentence(error))
         if over:
-            self._painting = None
-            if self._preview is not None:
-                self._preview.close()
-                self._preview = None
+            self._finish()
         self.desk.changed()
+
+    def _finish(self) -> None:
+        self._painting, self.desk.busy = None, False
+        if self.desk.preview is not None:
+            self.desk.preview.clear()
 
 
 def _joined(parts: Sequence[Masks]) -> Masks:

@@ -11,7 +11,6 @@ from sam_napari._batch import Batch, Item, Limits, unpainted
 from sam_napari._change import Change, box_of, grown
 from sam_napari._draft import Draft, best_of, candidates_of, objection
 from sam_napari._everything import Found, Options, everything, stitched
-from sam_napari._layers import Preview
 from sam_napari._layers_go import go_to
 from sam_napari._notify import sentence
 from sam_napari._source import Plane
@@ -47,17 +46,18 @@ class Review:
         """The item that is asked about."""
         self._past: list[tuple[Batch, int | None]] = []
         self._drafts: dict[int, Draft] = {}
-        self._preview: Preview | None = None
+        self._open = False
         self._job: Job | None = None
         self._painting: Iterator[int] | None = None
         self._asked = 0
+        desk.attend(self)
 
     # -- where it stands ---------------------------------------------------------------------------------------------
 
     @property
     def is_open(self) -> bool:
         """Whether there is something to be reviewed, or being looked for."""
-        return self._preview is not None
+        return self._open
 
     @property
     def is_running(self) -> bool:
@@ -90,12 +90,12 @@ class Review:
         """Look for everything on screen, on the plane, or in the stack."""
         desk = self.desk
         view = None if desk.picture is None else desk.picture.view()
-        if desk.picture is None or desk.canvas is None or view is None or self.is_open:
+        if desk.picture is None or desk.canvas is None or view is None or desk.busy:
             return
         source, (plane, region, _) = desk.picture.source, view
         options = Options(desk.step, region, None, scope == "screen", min_iou=desk.min_iou)
         desk.act("release")
-        self._preview = Preview(desk.viewer, desk.picture.layer, desk.picture.roles)
+        desk.busy = self._open = True
         planes = source.planes(plane) if scope == "stack" else (plane,)
         self.batch, self.parts, self.done = Batch(), 0, 0
         found = (
@@ -111,12 +111,26 @@ class Review:
         if self._job is not None:
             self._job.cancel()
 
+    def halt(self) -> None:
+        """Look no further, now; what was found stays."""
+        if self._job is not None:
+            self._job.cancel()
+            self._end(None)
+
+    def abandon(self) -> None:
+        """Throw everything away: the target is gone."""
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+        if self._open:
+            self._close()
+
     def settle(self) -> bool:
         """Do a small piece of what can wait: painting, showing; whether there is more."""
         if self._painting is not None:
             self._paint_on()
             return True
-        return self._preview is not None and not self._preview.settle()
+        return self._open and self.desk.preview is not None and not self.desk.preview.settle()
 
     # -- the decisions -----------------------------------------------------------------------------------------------
 
@@ -149,8 +163,8 @@ class Review:
             batch, current = self._past.pop()
             self._drafts.clear()
             for i, (old, new) in enumerate(zip(batch.items, self.batch.items, strict=False)):
-                if old is not new and self._preview is not None:
-                    self._preview.replace(i, old.mask)
+                if old is not new and self.desk.preview is not None:
+                    self.desk.preview.replace(i, old.mask)
             self._become(batch)
             self._ask_about(current)
 
@@ -159,14 +173,14 @@ class Review:
         canvas, controller = self.desk.canvas, self.desk.controller
         if canvas is None or controller is None or not self.is_open or self._painting is not None:
             return
-        self.stop()
-        self._painting = self._paint()
+        self.halt()
+        if self._open:
+            self._painting = self._paint()
         self.desk.changed()
 
     def discard(self) -> None:
         """Throw everything away."""
-        self.stop()
-        self._close()
+        self.abandon()
         self.desk.changed()
 
     def fix(self, plane: Plane, point: tuple[float, float], step: int, sign: int) -> bool:
@@ -192,8 +206,8 @@ class Review:
     # -- inside: the run ---------------------------------------------------------------------------------------------
 
     def _add(self, found: Found) -> None:
-        canvas, preview = self.desk.canvas, self._preview
-        if canvas is None or preview is None:
+        canvas, preview = self.desk.canvas, self.desk.preview
+        if canvas is None or preview is None or not self._open:
             return
         self.parts, self.done = found.of, found.done
         fresh = unpainted(canvas, found)
@@ -205,6 +219,8 @@ class Review:
         self.desk.changed()
 
     def _end(self, error: Exception | None) -> None:
+        if self._job is None:
+            return
         self._job = None
         if error is not None:
             self.desk.tell(sentence(error))
@@ -225,8 +241,8 @@ class Review:
 
     def _become(self, batch: Batch) -> None:
         self.batch = batch
-        if self._preview is not None:
-            self._preview.set_visible(batch.visible)
+        if self.desk.preview is not None:
+            self.desk.preview.set_visible(batch.visible)
         self.desk.changed()
 
     def _ask_next(self) -> None:
@@ -275,8 +291,8 @@ class Review:
             return
         self._drafts[item] = Draft(draft.plane, 1, prompt, after, 0, after)
         self._past = [*self._past[1 - PAST :], (self.batch, item)]
-        if self._preview is not None:
-            self._preview.replace(item, after)
+        if self.desk.preview is not None:
+            self.desk.preview.replace(item, after)
         self._become(self.batch.replace(item, after))
         self.desk.point_out((draft.plane, after, float(after.scores[0])))
 
@@ -308,9 +324,12 @@ class Review:
         self.desk.changed()
 
     def _close(self) -> None:
-        if self._preview is not None:
-            self._preview.close()
-        self._preview = self._painting = self.current = None
+        if self._open and self.desk.preview is not None:
+            self.desk.preview.clear()
+        if self._painting is not None:
+            self._painting.close()  # which completes the step of undo
+        self.desk.busy = self._open = False
+        self._painting = self.current = None
         self.batch, self._past = Batch(), []
         self._drafts.clear()
         self.desk.point_out(None)

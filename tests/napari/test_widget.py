@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,8 +18,10 @@ from qtpy.QtWidgets import QApplication, QPushButton, QWidget
 from sam_napari._journal import journals
 from sam_napari._settings import Settings
 from sam_napari._widget import SegmentAnything
-from tests.fake import FakeSegmenter
 from tests.napari.hand import CONTROL, SHIFT, Window
+
+if TYPE_CHECKING:
+    from tests.fake import FakeSegmenter
 
 
 def squares(shape: tuple[int, ...] = (100, 120)) -> NDArray[np.uint8]:
@@ -178,7 +180,7 @@ def test_everything_and_its_review(open_panel: Open, qtbot: Any) -> None:
     assert len(np.unique(window.labels)) == 2
     window.layer.undo()
     assert window.labels.max() == 0, "the batch is one step"
-    assert [layer.name for layer in window.viewer.layers if layer.name == "found objects"] == []
+    assert not np.any(window.viewer.layers["found objects"].data)
 
 
 def test_filters_act_at_once_and_nothing_is_decoded_again(open_panel: Open, fake: FakeSegmenter) -> None:
@@ -355,9 +357,12 @@ def test_two_viewers_at_once(open_panel: Open, fake: FakeSegmenter) -> None:
     one.take(20, 20)
     other.take(80, 20)
     assert (one.labels.max(), other.labels.max()) == (1, 1)
-    one.panel.shut()
+    one.desk.engine.forget(one.desk)
     other.take(30, 80)
     assert other.labels[30, 80] == 2
+    # No more than that: napari 0.9 itself cannot draw one of two windows after a layer was removed from the other.
+    one.panel.shut()
+    assert [each.name for each in threading.enumerate() if each.name == "sam-napari"] == ["sam-napari"]
 
 
 def _callbacks(viewer: Any) -> list[Any]:
@@ -405,6 +410,7 @@ def test_closing_the_window_ends_everything(make_napari_viewer: Any, fake: FakeS
 
 def test_reachable_without_a_mouse(open_panel: Open) -> None:
     window = open_panel(squares((3, 100, 120)))
+    window.until(window.panel.stack.isVisible)
     reachable = [
         each
         for each in window.panel.findChildren(QWidget)
