@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sam_napari._change import CanvasError, CanvasFull, CanvasGone, Change, Touched, turned, united, whole, within
 from sam_napari._layers_axes import Axes, bare, roles_of
 from sam_napari._layers_highest import Highest
-from sam_napari._layers_lazy import Edited
+from sam_napari._layers_lazy import Edited, loaded
 from sam_napari._layers_target import Fit
 from sam_napari._layers_touch import OnScreen, Span, Touches
 from sam_napari._source import Box, Plane, Shape
@@ -136,7 +136,7 @@ class LabelsCanvas:
         CanvasError
             Its array was replaced by one of another shape.
         """
-        part = np.asarray(self.layer.data[self._fitting().index(plane, box)])
+        part = loaded(self.layer.data[self._fitting().index(plane, box)])
         return np.array(turned(plane, part), self.dtype)
 
     # -- painting ----------------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sam_napari._layers_lazy import loaded
+
 SLAB = 1 << 24  # bytes looked through at a time
 GRACE = 0.04  # seconds that closing waits
 
@@ -55,7 +57,7 @@ class Highest:
         for box in self._boxes:
             if self._stopped.is_set():
                 return
-            self.learn(int(np.max(np.asarray(self._data[box]), initial=0)))
+            self.learn(int(np.max(loaded(self._data[box]), initial=0)))
             self._done += 1
         self._ended.set()
 

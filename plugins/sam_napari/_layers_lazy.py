@@ -13,6 +13,16 @@ Index: TypeAlias = tuple[int, ...]
 SIDE = 256  # of a block that is copied when it is written for the first time, along each of the last two axes
 
 
+def loaded(part: Any) -> NDArray[Any]:
+    """Load a part of an array; of dask arrays in this thread, and past napari's cache.
+
+    napari registers a cache with dask that is shared by all threads and breaks where two compute at the same time.
+    """
+    if hasattr(part, "__dask_graph__"):
+        part = part.compute(scheduler="synchronous", callbacks=())
+    return np.asarray(part)
+
+
 class Channel:
     """One channel of an array that would load all it is asked for, as zarr does.
 
@@ -128,7 +138,7 @@ class Edited:
         if all(block in self._blocks for block, _, _ in overlaps):
             out = np.empty([span.stop - span.start for span in region], self.dtype)
         else:
-            out = np.array(self.base[tuple(region)], self.dtype)
+            out = np.array(loaded(self.base[tuple(region)]), self.dtype)
         for block, mine, its in overlaps:
             if block in self._blocks:
                 out[mine] = self._blocks[block][its]
@@ -148,7 +158,9 @@ class Edited:
         """Return a block that may be written."""
         if block not in self._blocks:
             lengths = zip(block, self.chunks, strict=True)
-            self._blocks[block] = np.array(self.base[tuple(slice(i * n, (i + 1) * n) for i, n in lengths)], self.dtype)
+            self._blocks[block] = np.array(
+                loaded(self.base[tuple(slice(i * n, (i + 1) * n) for i, n in lengths)]), self.dtype
+            )
         return self._blocks[block]
 
 

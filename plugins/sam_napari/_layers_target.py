@@ -203,9 +203,17 @@ def new_target(viewer: Viewer, image: Layer, roles: Sequence[str] | None = None)
         Where the image is, and the image; not touched.
     roles
         What each axis of the image is; by default `roles_of`.
+
+    Raises
+    ------
+    ImageError
+        The image has no pixels, or the roles are of another number of axes.
     """
     viewer, image = bare(viewer), bare(image)
     over = Over.of(image, Axes(tuple(roles) if roles is not None else roles_of(image)))
+    if 0 in over.shape:
+        msg = f"got {image.name!r} of shape {over.shape}, expected an image with pixels; choose another layer"
+        raise ImageError(msg)
     layer = Labels(empty(over.shape, dtype_for(over.shape)), name=f"{image.name} objects", **over.arguments)
     viewer.add_layer(layer)
     return layer

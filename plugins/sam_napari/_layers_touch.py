@@ -132,15 +132,18 @@ class Touches:
         self._data = layer.data
         self._undo: deque[Step] = deque(maxlen=STEPS)
         self._redo: deque[Step] = deque(maxlen=STEPS)
+        self._announced: list[list[Any]] = []
         self._own: list[Span] | None = None
         self._sample = self._sampled()
         layer.events.paint.connect(self._painted)
+        layer.events.labels_update.connect(self._written)
         layer.events.set_data.connect(self.look)
         layer.events.data.connect(self._replaced)
 
     def close(self) -> None:
         """Stop watching."""
         self._layer.events.paint.disconnect(self._painted)
+        self._layer.events.labels_update.disconnect(self._written)
         self._layer.events.set_data.disconnect(self.look)
         self._layer.events.data.disconnect(self._replaced)
 
@@ -166,6 +169,7 @@ class Touches:
         """Find out what was undone, redone, or written without telling; napari calls it whenever it draws."""
         if self._own is not None or self._layer.data is not self._data:
             return
+        self._written(last=True)
         touched = self._stepped()
         if touched:
             self._resample(touched)
@@ -202,14 +206,31 @@ class Touches:
         return 0
 
     def _painted(self, event: Any) -> None:
+        """Take note of a step; outside `block_history` napari announces it before it writes it."""
+        self._written()
         atoms = list(event.value)
-        foreign = self._foreign(atoms)
-        for atom in foreign:
-            self._learn(_largest(atom))
         self._redo.clear()
+        if Step.of(atoms, self._layer.data) is None:
+            self._announced.append(atoms)
+        else:
+            self._accept(atoms)
+
+    def _written(self, _event: object = None, *, last: bool = False) -> None:
+        """Accept steps that were announced and now are written; with `last`, all that were announced."""
+        announced, self._announced = self._announced, []
+        for atoms in announced:
+            if last or Step.of(atoms, self._layer.data) is not None:
+                self._accept(atoms)
+            else:
+                self._announced.append(atoms)
+
+    def _accept(self, atoms: list[Any]) -> None:
         step = Step.of(atoms, self._layer.data)
         if step is not None:
             self._undo.append(step)
+        foreign = self._foreign(atoms)
+        for atom in foreign:
+            self._learn(_largest(atom))
         if foreign:
             spans = [span_of(atom) for atom in foreign]
             self._resample(spans)

@@ -94,7 +94,7 @@ def where(
     plane, (y, x) = axes.place(shown, data_at(viewer, layer, position))
     sizes = [sizes_of(layer)[axis] for axis in axes.kept]
     height, width = (sizes[axis] for axis in shown)
-    if not _there(plane, sizes) or not height * width:
+    if not _there(plane, sizes):
         return None
     if clip:
         return plane, (min(max(y, 0.0), height - 1.0), min(max(x, 0.0), width - 1.0))
@@ -103,7 +103,7 @@ def where(
 
 def _there(plane: Plane, sizes: Sequence[int]) -> bool:
     """Tell whether a layer has such a plane; a slider may go further than one of several layers."""
-    return all(0 <= place < max(n, 1) for place, n in zip(plane.index, sizes, strict=True))
+    return all(0 <= place < n for place, n in zip(plane.index, sizes, strict=True))
 
 
 def view_of(viewer: Viewer, layer: Layer, roles: Sequence[str] | None = None) -> tuple[Plane, Region, float] | None:

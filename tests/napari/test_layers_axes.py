@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 
 from sam_core import ImageError
-from sam_napari._layers import Axes, Over, roles_of, source_of, view_of, where
+from sam_napari._layers import Axes, Over, new_target, roles_of, source_of, view_of, where
 from sam_napari._layers_view import resolution
 from sam_napari._source import Plane
 
@@ -143,6 +143,15 @@ def test_beside_the_layer_and_in_3d_there_is_nothing() -> None:
     viewer.dims.ndisplay = 3
     assert where(viewer, layer, (2, 4, 5)) is None
     assert view_of(viewer, layer) is None
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # napari divides by the length of the axes
+def test_in_an_empty_image_there_is_nothing() -> None:
+    viewer, layer = shown((0, 30, 20), contrast_limits=(0, 1))
+    assert where(viewer, layer, (0, 4, 5)) is None
+    assert view_of(viewer, layer) is None
+    with pytest.raises(ImageError, match="expected an image with pixels"):
+        new_target(viewer, layer)
 
 
 def test_a_layer_of_fewer_axes_is_seen_only_from_the_front() -> None:

@@ -16,7 +16,7 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from sam_core import Masks
-from sam_napari._change import ArrayCanvas, CanvasError, CanvasFull, CanvasGone, Change, Touched, painted
+from sam_napari._change import ArrayCanvas, CanvasError, CanvasFull, CanvasGone, Change, Touched, apply, painted
 from sam_napari._layers import CanvasBusy, LabelsCanvas, new_target
 from sam_napari._layers_canvas import AT_ONCE, FEW
 from sam_napari._layers_lazy import Edited
@@ -108,7 +108,7 @@ planes = st.sampled_from([FRONT, BACK, Plane((1, 2), (0, 0, 0))])
 writes = st.lists(st.tuples(planes, boxes, st.integers(0, 5), st.integers(0, 2**32 - 1)), min_size=1, max_size=FEW + 4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.one_of(writes, st.sampled_from(["undo", "redo"])), max_size=8))
 def test_it_is_an_array_with_undo(steps: list[Any]) -> None:
     _, canvas = made(np.zeros(SHAPE, np.uint16))
@@ -260,6 +260,79 @@ def test_undo_of_our_own_is_heard_and_writing_is_not() -> None:
     canvas.layer.redo()
     canvas.layer.redo()
     assert list(calls[2:]) == [calls[1], calls[0]]
+
+
+class Shadow:
+    """An array that is kept equal to the labels by what a canvas tells alone, as a journal is."""
+
+    def __init__(self, canvas: LabelsCanvas) -> None:
+        self.canvas, self.array = canvas, np.array(canvas.layer.data)
+        canvas.on_touched(self.hear)
+
+    def hear(self, touched: Touched) -> None:
+        if touched is None:
+            self.array = np.array(self.canvas.layer.data)
+        for plane, box in touched or ():
+            apply(self.array, Change(plane, box, self.canvas.read(plane, box)))
+
+    def write(self, changes: Sequence[Change]) -> None:
+        self.canvas.write(changes)
+        for change in changes:
+            apply(self.array, change)
+
+
+def stroke(layer: Labels, y: int, x: int, label: int) -> None:
+    with layer.block_history():
+        for i in range(4):
+            layer.paint((y % 4, y + 2 * i, x - i), label)
+
+
+def ball(layer: Labels, y: int, x: int, label: int) -> None:
+    layer.n_edit_dimensions = 3
+    layer.paint((y % 4, y, x), label)
+    layer.n_edit_dimensions = 2
+
+
+def flood(layer: Labels, y: int, x: int, label: int) -> None:
+    layer.fill((y % 4, y, x), label)
+
+
+def corners(layer: Labels, y: int, x: int, label: int) -> None:
+    layer.paint_polygon([(y % 4, y, x), (y % 4, y + 9, x), (y % 4, y, x + 9)], label)
+
+
+def several_planes(layer: Labels, y: int, x: int, label: int) -> None:
+    layer.data_setitem((np.array([0, 3, 1]), np.array([y, y + 1, y]), np.array([x, x, x + 2])), label)
+
+
+def replaced(layer: Labels, y: int, x: int, label: int) -> None:
+    layer.data = np.where(np.asarray(layer.data) == label, label + y % 3, layer.data)
+
+
+TOOLS = [stroke, ball, flood, corners, several_planes, replaced]
+tools = st.tuples(st.sampled_from(TOOLS), st.integers(5, 45), st.integers(8, 55), st.integers(0, 4))
+moves = st.tuples(st.just("go"), st.integers(0, 3), st.permutations(range(3)))
+acts = st.lists(st.one_of(tools, writes, moves, st.sampled_from(["undo", "redo", "undo"])), max_size=14)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(["numpy", "numpy", "zarr", "dask"]), acts)
+def test_whoever_listens_knows_every_pixel(kind: str, steps: list[Any]) -> None:
+    viewer, canvas = made(KINDS[kind](np.zeros(SHAPE, np.uint16)))
+    canvas.write([block(FRONT, 3, 3, 2)])  # makes of a dask array one that napari's own tools can write as well
+    shadow = Shadow(canvas)
+    for step in steps:
+        if isinstance(step, str):
+            getattr(canvas.layer, step)()
+        elif isinstance(step, list):
+            shadow.write([changed(*write) for write in step])
+        elif step[0] == "go":
+            viewer.dims.order = (0, *(1 + i for i in step[2] if i < 2))
+            viewer.dims.set_point(0, step[1])
+        elif step[0] is not replaced or kind == "numpy":
+            step[0](canvas.layer, *step[1:])
+        np.testing.assert_array_equal(shadow.array, np.asarray(canvas.layer.data))
+    canvas.close()
 
 
 def test_several_undos_while_hidden_are_heard_together() -> None:
