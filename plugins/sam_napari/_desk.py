@@ -6,18 +6,18 @@ places on planes, and hands both to the controller.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from sam_core import Masks, SamError
+from sam_napari._background import in_background
 from sam_napari._controller import Controller, State
 from sam_napari._engine import Engine, EngineStats, engine_for, release
+from sam_napari._export import export
 from sam_napari._journal import Entry, Journal
 from sam_napari._layers import Ghost, LabelsCanvas, Preview, bare, is_own, new_target
 from sam_napari._notify import sentence
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 T = TypeVar("T")
-log = logging.getLogger(__name__)
 
 World = tuple[float, ...]
 HINT = (
@@ -345,28 +344,42 @@ class Desk:
         layer = new_target(self.viewer, picture.layer, picture.roles)
         data = layer.data
 
-        def painted(error: Exception | None) -> None:
+        def painted(came: object) -> None:
             layer.refresh()
-            if error is not None:
-                self.tell(sentence(error))
+            if isinstance(came, Exception):
+                self.tell(sentence(came))
             elif picture is self.picture and layer in self.viewer.layers:
                 self.use_target(layer)
 
-        def paint() -> None:
-            error: Exception | None = None
-            try:
-                replay(entry.path, out=data)
-            except Exception as caught:  # told to the user
-                error = caught
-            self.post(lambda: painted(error))
+        in_background(lambda: replay(entry.path, out=data), painted, self.post, "replay")
 
-        Thread(target=paint, name="sam-napari replay", daemon=True).start()
+    def export(self, path: Path, then: Callable[[], None] | None = None) -> None:
+        """Write the objects in the format that the ending of a path names, in the background.
 
-    def export(self, path: str) -> None:
-        """Write the objects in the format that the ending of a path names; they are read now, and written later."""
-        if self.canvas is not None:
-            layer = self.canvas.layer
-            self._trying(lambda: layer.save(path, plugin="sam-core"))
+        Parameters
+        ----------
+        path
+            Where to.
+        then
+            Called when that went well; without it the user is told.
+        """
+        canvas, picture = self.canvas, self.picture
+        if canvas is None or picture is None:
+            return
+        data, meta, _ = canvas.layer.as_layer_data_tuple()
+        data = data.copy() if isinstance(data, np.ndarray) else data  # one may go on painting
+        levels = picture.layer.data
+        image = levels[0] if picture.layer.multiscale else levels
+
+        def written(came: object) -> None:
+            if isinstance(came, Exception):
+                self.tell(sentence(came))
+            elif then is not None:
+                then()
+            else:
+                self.tell(f"{path} is written.")
+
+        in_background(lambda: export(path, data, meta, image), written, self.post, "export")
 
     # -- what the controller shows (as `_controller.Ghost`) ----------------------------------------------------------
 
@@ -521,25 +534,18 @@ class Desk:
         picture = self.picture
         if picture is None:
             return
-        source, folder = picture.source, self.settings.journal_folder
+        layer, folder = picture.layer, self.settings.journal_folder
+        pixels = layer.data[0] if layer.multiscale else layer.data
 
-        def found() -> None:
-            try:
-                record = record_of(source, folder)
-            except Exception as error:  # pixels that cannot be read are told about when they are looked at
-                log.debug("no record", exc_info=error)
-                return
-            self.post(lambda: self._found(picture, record))
+        def found(came: Record | Exception) -> None:
+            if isinstance(came, Record) and picture is self.picture:
+                self.record = came
+                self.changed()
 
-        if isinstance(source.levels[0], np.ndarray):
-            self._found(picture, record_of(source, folder))
+        if isinstance(pixels, np.ndarray):
+            found(record_of(pixels, layer.ndim, folder))
         else:
-            Thread(target=found, name="sam-napari record", daemon=True).start()
-
-    def _found(self, picture: Picture, record: Record) -> None:
-        if picture is self.picture:
-            self.record = record
-            self.changed()
+            in_background(lambda: record_of(pixels, layer.ndim, folder), found, self.post, "record")
 
     def _journal(self, canvas: LabelsCanvas) -> Journal | None:
         if self.record is None or self.picture is None or not self.settings.keep:

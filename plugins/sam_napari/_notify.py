@@ -31,7 +31,7 @@ def sentence(error: BaseException) -> str:
     >>> sentence(MemoryError())
     'There is not enough memory for this. Close other images, or segment a smaller part.'
     """
-    if isinstance(error, SamError):
+    if isinstance(error, SamError) or str(error).startswith("got "):  # as errors are written here that are expected
         return str(error)
     if isinstance(error, MemoryError):
         return "There is not enough memory for this. Close other images, or segment a smaller part."

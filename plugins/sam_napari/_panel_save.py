@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtWidgets import QFileDialog, QWidget
 
+from sam_napari._export import KINDS
 from sam_napari._record import written
 from sam_napari._ui import button, column, fill, picker, row, text_line
 
 if TYPE_CHECKING:
     from sam_napari._desk import Desk
-
-KINDS = {
-    "TIFF labels (*.tif)": ".tif",
-    "OME-Zarr labels (*.zarr)": ".zarr",
-    "COCO objects (*.json)": ".json",
-    "ImageJ ROIs (*.zip)": ".zip",
-    "Measures (*.csv)": ".csv",
-}
 
 
 class SavePanel(QWidget):
@@ -51,7 +45,7 @@ class SavePanel(QWidget):
             return
         path, kind = QFileDialog.getSaveFileName(self, "Export objects", canvas.layer.name, ";;".join(KINDS))
         if path:
-            self._desk.export(path if path.lower().endswith(tuple(KINDS.values())) else path + KINDS[kind])
+            self._desk.export(Path(path if path.lower().endswith((*KINDS.values(), ".tiff")) else path + KINDS[kind]))
 
     def _resume(self) -> None:
         record = self._desk.record

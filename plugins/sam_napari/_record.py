@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_napari._journal import Entry, journals
-
-if TYPE_CHECKING:
-    from sam_napari._source import Source
 
 SAMPLE = 1 << 18  # values of an array in memory that are looked at
 WINDOWS, SIDE = 5, 64  # of an array that is loaded piece by piece: pieces looked at, and their sides in pixels
@@ -38,25 +35,33 @@ class Record:
     entries: tuple[Entry, ...] = ()
 
 
-def record_of(source: Source, folder: Path) -> Record:
-    """Look up what was done with an image; reads little of it, and may be called on any thread."""
-    key = key_of(source)
+def record_of(pixels: Any, axes: int, folder: Path) -> Record:
+    """Look up what was done with an image; reads little of it, and may be called on any thread.
+
+    Parameters
+    ----------
+    pixels
+        The finest level of the image: numpy, dask, zarr, ...
+    axes
+        How many axes it has without that of colours.
+    folder
+        Where journals are kept.
+    """
+    key = key_of(pixels, axes)
     return Record(key, tuple(entry for entry in journals(folder, key) if not entry.live))
 
 
-def key_of(source: Source) -> str:
+def key_of(pixels: Any, axes: int) -> str:
     """Hash the shape and a sample of the pixels of an image, as they are without any contrast.
 
     Examples
     --------
-    >>> from sam_napari._source import Source
-    >>> one, other = (Source.of([np.full((64, 48), value)]) for value in (1, 2))
-    >>> key_of(one) == key_of(Source.of([np.full((64, 48), 1)])), key_of(one) == key_of(other)
+    >>> one, other = np.zeros((64, 48)), np.ones((64, 48))
+    >>> key_of(one, 2) == key_of(one.copy(), 2), key_of(one, 2) == key_of(other, 2)
     (True, False)
     """
-    level = source.levels[0]
-    digest = blake2b(f"{tuple(level.shape)} {np.dtype(level.dtype).str}".encode(), digest_size=8)
-    for part in _sample(level, len(source.sizes)):
+    digest = blake2b(f"{tuple(pixels.shape)} {np.dtype(pixels.dtype).str}".encode(), digest_size=8)
+    for part in _sample(pixels, axes):
         digest.update(np.ascontiguousarray(part).tobytes())
     return digest.hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from qtpy.QtCore import QEvent, Qt, QTimer
@@ -15,6 +16,7 @@ from sam_napari._mailbox import Mailbox
 from sam_napari._mouse import Mouse
 from sam_napari._notify import notify
 from sam_napari._panel_everything import EverythingPanel
+from sam_napari._panel_folder import FolderPanel
 from sam_napari._panel_follow import FollowPanel
 from sam_napari._panel_layers import AxesPanel, LayersPanel
 from sam_napari._panel_model import ModelPanel
@@ -24,6 +26,7 @@ from sam_napari._pursuit import Pursuit
 from sam_napari._review import Review
 from sam_napari._screen import Frame, Watch, canvas_of
 from sam_napari._settings import Settings, on_change, read_settings
+from sam_napari._tour import Tour
 from sam_napari._ui import Section
 
 if TYPE_CHECKING:
@@ -60,14 +63,14 @@ class SegmentAnything(QWidget):
         self._alive, self._stats = True, None
         settings = settings or read_settings()
         self.desk = Desk(viewer, settings, post=self._mailbox.post, warn=notify, later=self._later)
-        self.review, self.pursuit = Review(self.desk), Pursuit(self.desk)
+        self.review, self.pursuit, self.tour = Review(self.desk), Pursuit(self.desk), Tour(self.desk)
         self.object = ObjectPanel(self.desk)
         self.everything = EverythingPanel(self.review)
         self.follow = FollowPanel(self.pursuit)
         self.layers, self.axes = LayersPanel(self.desk), AxesPanel(self.desk)
-        self.save, self.model = SavePanel(self.desk), ModelPanel(self.desk)
+        self.save, self.model, self.folder = SavePanel(self.desk), ModelPanel(self.desk), FolderPanel(self.tour)
         self.panels: tuple[Panel, ...] = (
-            self.layers, self.object, self.everything, self.follow, self.axes, self.save, self.model,
+            self.layers, self.object, self.everything, self.follow, self.axes, self.save, self.folder, self.model,
         )  # fmt: skip
         self._lay_out()
         self._ends: list[Callable[[], None]] = []
@@ -90,8 +93,9 @@ class SegmentAnything(QWidget):
             panel.refresh()
         self.stack.setVisible(bool(self.pursuit.axis))
 
-    def open_folder(self, folder: object) -> None:
+    def open_folder(self, folder: Path) -> None:
         """Go through a folder of images."""
+        self.tour.open(folder)
 
     def shut(self) -> None:
         """Let go of viewer, layers, model and window; nothing works afterwards."""
@@ -114,6 +118,7 @@ class SegmentAnything(QWidget):
             Section("Everything", self.everything),
             self.stack,
             Section("Axes, channel and contrast", self.axes, opened=False),
+            Section("Folder of images", self.folder, opened=False),
             Section("Save and resume", self.save, opened=False),
             Section("Model", self.model, opened=False),
         ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QPushButton, QWidget
@@ -406,6 +407,71 @@ def test_closing_the_window_ends_everything(make_napari_viewer: Any, fake: FakeS
     viewer.close()
     assert not desk.is_ready
     window.until(lambda: not [t for t in threading.enumerate() if t.name.startswith("sam-napari")])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "plate"
+    made.mkdir()
+    for i in (1, 2, 10):
+        tifffile.imwrite(made / f"well {i}.tif", squares())
+    return made
+
+
+def test_a_folder_image_by_image(open_panel: Open, folder: Path) -> None:
+    window = open_panel(False)
+    panel = window.panel.folder
+    window.panel.open_folder(folder)
+    window.until(lambda: "1 of 3, 0 finished" in panel.where.text())
+    window.take(20, 20)
+    panel.finished.click()
+    window.until(lambda: (folder / "sam-core.json").exists())
+    panel.next.click()
+    window.until(lambda: window.viewer.layers[0].name == "well 2")
+    saved = tifffile.imread(folder / "labels" / "well 1.tif.tif")
+    np.testing.assert_array_equal(saved[:45, :45] > 0, squares()[:45, :45] > 0)
+    assert window.labels.max() == 0
+    window.settle(50)
+    panel.next.click()
+    window.until(lambda: window.viewer.layers[0].name == "well 10")
+    window.settle(50)
+    panel.unfinished.click()
+    window.until(lambda: window.viewer.layers[0].name == "well 2")
+    window.settle(50)
+    panel.previous.click()
+    window.until(lambda: window.viewer.layers[0].name == "well 1")
+    assert window.labels[20, 20] == 1, "with its objects"
+    window.settle(50)
+    assert panel.finished.isChecked()
+
+
+def test_labels_of_something_else_are_not_overwritten(open_panel: Open, folder: Path) -> None:
+    (folder / "labels").mkdir()
+    tifffile.imwrite(folder / "labels" / "well 1.tif.tif", np.ones((3, 3), np.uint8))
+    window = open_panel(False)
+    window.panel.open_folder(folder)
+    assert "move the file away" in window.desk.message
+    window.take(20, 20)
+    window.panel.tour.go(1)
+    assert tifffile.imread(folder / "labels" / "well 1.tif.tif").shape == (3, 3)
+
+
+def test_a_folder_without_images(open_panel: Open, tmp_path: Path) -> None:
+    window = open_panel()
+    window.panel.open_folder(tmp_path)
+    assert "no image" in window.desk.message
+
+
+@pytest.mark.parametrize("ending", [".tif", ".zarr", ".json", ".csv"])
+def test_export(open_panel: Open, tmp_path: Path, ending: str) -> None:
+    window = open_panel()
+    window.take(20, 20)
+    path = tmp_path / f"out{ending}"
+    window.desk.export(path)
+    window.until(path.exists)
+    window.until(lambda: "is written" in window.desk.message)
+    window.desk.export(tmp_path / "no" / f"out{ending}")
+    window.until(lambda: "is written" not in window.desk.message)
 
 
 def test_reachable_without_a_mouse(open_panel: Open) -> None:
