@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import ctypes
+import gc
 import importlib.util
 import logging
 import os
@@ -620,11 +621,12 @@ def release(engine: Engine) -> None:
 def _engine(model: str, device: str, cache: Path | None, keep_bytes: int) -> Engine:
     def load() -> Segmenter:
         _link_torch()
-        import zarr  # noqa: F401  # for the cache: later it would hold up the window once more
+        with _without_pauses():
+            import zarr  # noqa: F401  # for the cache: later it would hold up the window once more
 
-        from sam_core import Sam
+            from sam_core import Sam
 
-        return Sam.from_pretrained(model, device=device)
+            return Sam.from_pretrained(model, device=device)
 
     return Engine(load, EmbeddingCache(cache), keep_bytes=keep_bytes, name=model)
 
@@ -640,3 +642,22 @@ def _link_torch() -> None:
             dlopen = ctypes.CDLL(None).dlopen
             dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
             dlopen(os.fsencode(library), os.RTLD_LAZY)
+
+
+@contextmanager
+def _without_pauses() -> Iterator[None]:
+    """Have Python not look for garbage among what is made here: a great number of objects that stay.
+
+    Everything stands still while it looks, the window too; torch makes as many objects as napari. What was made is
+    moved to the objects that are looked at least often.
+    """
+    works = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if not gc.get_freeze_count():  # else somebody means what they froze to stay so
+            gc.freeze()
+            gc.unfreeze()
+        if works:
+            gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import queue
 import random
@@ -774,6 +775,42 @@ def test_the_real_model_is_loaded_where_it_is_used(tmp_path: Path) -> None:
     assert answer.masks.best().dense()[0, 20, 30]
     assert (stats.device, stats.model, stats.encodes) == ("cpu", "cell", 1)
     assert len(EmbeddingCache(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_garbage_is_looked_for_as_before_when_the_model_is_loaded(works: bool) -> None:
+    def fail() -> None:
+        with _engine._without_pauses():
+            seen.append(gc.isenabled())
+            raise ZeroDivisionError
+
+    before, seen = gc.isenabled(), []
+    (gc.enable if works else gc.disable)()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            fail()
+        seen.append(gc.isenabled())
+    finally:
+        (gc.enable if before else gc.disable)()
+    assert seen == [False, works]
+    assert gc.get_freeze_count() == 0
+
+
+def test_what_is_frozen_stays_frozen() -> None:
+    gc.freeze()
+    try:
+        with _engine._without_pauses():
+            pass
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+
+
+def test_where_torch_cannot_be_linked_beforehand_its_import_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    for spec in (None, SimpleNamespace(submodule_search_locations=["/nowhere"])):
+        monkeypatch.setattr("importlib.util.find_spec", lambda _, found=spec: found)
+        _engine._link_torch()
 
 
 # -- all at once ---------------------------------------------------------------------------------------------------
