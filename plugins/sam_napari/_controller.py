@@ -35,6 +35,8 @@ from sam_napari._draft import (
     plan_click,
     plan_section,
     stands,
+    thing_of,
+    without,
 )
 from sam_napari._journal import Journal, prompt_facts
 from sam_napari._source import Plane, Region, Source
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+HALF = 0.5  # of an object; a click that would take away more than that probably means something else
 REMEMBERED = 16  # answers to hovering that are kept, so that going back and forth asks nothing
 
 Kind = Literal["click", "exclude", "include", "box", "cycle", "select", "erase"]
@@ -134,6 +137,8 @@ class Sight:
     point: Point
     candidates: Masks
     chosen: int
+    turned: bool = False
+    """Whether the user chose it."""
 
     @property
     def mask(self) -> Masks:
@@ -299,7 +304,7 @@ class Controller:
 
     def exclude(self, plane: Plane, point: Point, step: int) -> None:
         """Take this spot away from the active object, or from the object that it belongs to."""
-        self._wish(Wish("exclude", plane, point, step))
+        self._wish(Wish("exclude", plane, point, step, sight=self._sight_at(Spot.of(plane, point, step), point)))
 
     def include(self, plane: Plane, point: Point, step: int) -> None:
         """Add this spot to the active object, also on another plane; without one this is a click."""
@@ -321,7 +326,7 @@ class Controller:
         if sight is None or plan is None or (plan.kind == "select" and self._is_active(sight, plan)):
             self._wish(Wish("cycle", NOWHERE, turn=turn))
         else:
-            self._sight = replace(sight, chosen=(sight.chosen + turn) % len(sight.candidates))
+            self._sight = replace(sight, chosen=(sight.chosen + turn) % len(sight.candidates), turned=True)
             self._refresh()
 
     def select(self, plane: Plane, point: Point) -> None:
@@ -573,11 +578,30 @@ class Controller:
             return self._begin_click(wish)
         draft = self._target.draft_of(wish.plane, label, wish.point) if label else None
         if draft is not None:
-            prompt = draft.click(wish.point, wish.kind == "include")
-            return self._ask(wish, prompt, 1, partial(self._corrected, wish, prompt, draft))
+            return self._begin_include(wish, draft) if wish.kind == "include" else self._begin_exclude(wish, draft)
         if wish.kind == "include":
             return self._begin_section(wish, label)
         return self._say("Nothing to take away here: Shift and click where an object is too large.")
+
+    def _begin_include(self, wish: Wish, draft: Draft) -> bool:
+        prompt = draft.click(wish.point, True)
+        return self._ask(wish, prompt, 1, partial(self._corrected, wish, prompt, draft, Masks.empty(draft.mask.shape)))
+
+    def _begin_exclude(self, wish: Wish, draft: Draft) -> bool:
+        """Take away the thing under the click, once it is known whether there is one, or ask for a correction."""
+        sight = wish.sight or self._sight_at(wish.spot, wish.point)
+        if sight is None and wish.spot not in self._seen:
+            return self._ask(wish, Prompt.of([wish.point]), 3, partial(self._looked_under, wish, draft))
+        prompt = draft.click(wish.point, False)
+        things = Masks.empty(draft.mask.shape) if sight is None else sight.candidates
+        thing = sight.mask if sight is not None and sight.turned else thing_of(things, draft, sure=True)
+        if thing is not None:
+            return self._correct(wish, prompt, draft, without(draft, thing))
+        return self._ask(wish, prompt, 1, partial(self._corrected, wish, prompt, draft, things))
+
+    def _looked_under(self, wish: Wish, before: Draft, masks: Masks) -> bool:
+        self._remember(wish.spot, candidates_of(masks, wish.point))
+        return self._begin(wish) if stands(before, self._target.canvas) else self._again(wish, before)
 
     def _aim(self, wish: Wish) -> int:
         """Return the number of the object that a correction is about; 0: none."""
@@ -587,18 +611,24 @@ class Controller:
         # What is to be taken away from another object is: the active one has nothing there that could be.
         return there if wish.kind == "exclude" and there not in (0, active[1]) else active[1]
 
-    def _corrected(self, wish: Wish, prompt: Prompt, before: Draft, masks: Masks) -> bool:
-        canvas = self._target.canvas
-        if not stands(before, canvas):
+    def _corrected(self, wish: Wish, prompt: Prompt, before: Draft, things: Masks, masks: Masks) -> bool:
+        if not stands(before, self._target.canvas):
             return self._again(wish, before)
         after = candidates_of(masks)
         after = after[best_of(after)] if len(after) else after
+        if wish.kind == "exclude" and after.areas.sum() < HALF * before.mask.areas[0]:
+            thing = thing_of(things, before, sure=False)
+            after = after if thing is None else without(before, thing)
+        return self._correct(wish, prompt, before, after)
+
+    def _correct(self, wish: Wish, prompt: Prompt, before: Draft, after: Masks) -> bool:
+        """Paint a correction, unless it makes the object worse."""
         why = objection(prompt, before.mask, after)
         if why is not None:
             return self._object(why, before, prompt)
         over = before.over
         if wish.kind == "include":
-            over |= {under(canvas, wish.plane, wish.point)} - {0, before.label}
+            over |= {under(self._target.canvas, wish.plane, wish.point)} - {0, before.label}
         return self._repaint("refine", before, replace(before, prompt=prompt, masks=after, chosen=0, over=over))
 
     def _again(self, wish: Wish, before: Draft) -> bool:

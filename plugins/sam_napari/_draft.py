@@ -9,6 +9,14 @@ be made inside a cell, half of two merged cells can be taken out, and a piece ca
 
 What an object gives back when it is corrected is what lay there before it.
 
+What a click with Shift takes away
+----------------------------------
+The thing under the pointer, as a plain click there would take it, where the model sees one that lies in the object and
+is a good part of it: then one click divides two cells that are one object. Elsewhere the model is asked to correct the
+object; should it take away more than half, the thing is taken away instead, if there is one. On objects with mistakes
+made on purpose (data sets of four kinds), that brings the mean IoU of two merged cells from 0.39 to 0.62, and of one
+with a leak from 0.73 to 0.77; on the model's own answers it changes little (0.58 and 0.59).
+
 A plain click on an object that is there already
 -------------------------------------------------
 | the answer ...                           | then                                               |
@@ -21,7 +29,7 @@ A plain click on an object that is there already
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -51,6 +59,12 @@ REDONE = 0.5  # the same for a box, which is drawn around an object on purpose
 COVERED = 0.75  # of an object, from which an answer means all of it
 KEPT = 0.5  # of the object before, or of the answer, that both must share after a correction
 LEFT = 0.05  # of the object before that must be left of it when a part is cut off
+
+# A thing under the pointer is taken away as it is ...
+SCORE = 0.45  # if it has this score,
+INSIDE = 0.85  # this part of it lies in the object,
+LEAST, MOST = 0.25, 0.6  # and it is a part of the object within these limits;
+LOOSE = 0.7  # or, where a correction would take away more than half, if this part of it lies in the object.
 
 Point = tuple[float, float]
 
@@ -165,6 +179,46 @@ def objection(prompt: Prompt, before: Masks | None, after: Masks) -> str | None:
     if not _follows(after, prompt.points[-1], positive):
         return f"The model does not {'add' if positive else 'take away'} this spot. {_ADVICE}"
     return _loss(before, after, positive)
+
+
+def thing_of(candidates: Masks, before: Draft, *, sure: bool) -> Masks | None:
+    """Return the candidate (1 mask) that a click means to take away from an object; None where it is none of them.
+
+    Parameters
+    ----------
+    candidates
+        What a plain click at that spot could take.
+    before
+        The object.
+    sure
+        Whether it is to be taken away without asking the model for a correction.
+    """
+    prompt, area = before.prompt, int(before.mask.areas[0])
+    clicks = [] if prompt is None else prompt.points[prompt.positive].tolist()
+    usable = [one for one in _each(candidates) if common(one, before.mask) <= MOST * area]
+    usable = [one for one in usable if not any(holds(one, point) for point in clicks)]
+    if not usable:
+        return None
+    thing = max(usable, key=lambda one: float(one.scores[0]))
+    inside, size = common(thing, before.mask), int(thing.areas[0])
+    if sure:
+        fits = thing.scores[0] >= SCORE and inside >= INSIDE * size and inside >= LEAST * area
+    else:
+        fits = inside > 0 and inside >= LOOSE * size
+    return thing if fits else None
+
+
+def without(before: Draft, thing: Masks) -> Masks:
+    """Return the mask of an object without a thing, and without what that cuts off from its clicks: 0 or 1 masks."""
+    box = box_of(before.mask)
+    points = [] if before.prompt is None else before.prompt.points[before.prompt.positive].tolist()
+    inside = before.mask.crops[0] & ~spread(thing, box)
+    kept = _connected(inside, [(y - box[0], x - box[1]) for y, x in points])
+    return cropped(kept, box, thing.shape, replace(before.mask, logits=(None,)))
+
+
+def _each(masks: Masks) -> list[Masks]:
+    return [masks[i] for i in range(len(masks))]
 
 
 _ADVICE = "The click was not taken; click nearer to the middle of what is wrong, or use napari's brush."

@@ -45,6 +45,7 @@ class Cells(FakeSegmenter):
     """
 
     stubborn: Masks | None = None  # answers to corrections, whatever was clicked
+    scores = (0.5, 0.9, 0.7)
 
     def encode(self, image: NDArray[Any], *, tiling: object = None) -> Embedding:
         self.encoded += 1
@@ -65,7 +66,7 @@ class Cells(FakeSegmenter):
             return masks_of([np.any(inside, axis=0)], [0.8]) if inside else Masks.empty(SHAPE)
         y, x = (round(float(value)) for value in prompt.points[0])
         found = [next((mask for mask in level if mask[y, x]), None) for level in (PARTS, OBJECTS, CLUSTERS)]
-        pairs = [(mask, score) for mask, score in zip(found, (0.5, 0.9, 0.7), strict=True) if mask is not None]
+        pairs = [(mask, score) for mask, score in zip(found, self.scores, strict=True) if mask is not None]
         return masks_of([mask for mask, _ in pairs], [score for _, score in pairs]) if pairs else Masks.empty(SHAPE)
 
     def _correction(self, prompt: Prompt) -> Masks:

@@ -292,6 +292,26 @@ def test_pieces_are_joined_by_selecting_one_and_adding_the_other() -> None:
     assert desk.told == ["This changes nothing: the object is like that already."]
 
 
+def test_what_is_shown_is_what_shift_takes_away_without_asking() -> None:
+    desk = Desk(_of((LEFT, RIGHT, BELOW)))
+    desk.hover(IN_BELOW)
+    desk.exclude(IN_BELOW)
+    assert _is(desk, o1=UPPER)
+    desk.hover(IN_LEFT)  # all that is left of it; but the user wants a part
+    desk.controller.cycle(-1)
+    desk.exclude(IN_LEFT)
+    assert _is(desk, o1=(RIGHT,))
+    assert desk.bench.model.decoded == 2
+
+
+def test_a_correction_that_takes_away_most_of_it_means_the_thing_under_the_click() -> None:
+    desk = Desk(_of((LEFT, RIGHT), (ALONE,)))
+    desk.bench.model.scores = (0.3, 0.9, 0.7)  # not sure enough of the part to take it away at once
+    desk.bench.model.stubborn = masks_of([boxed((4, 4, 8, 8))])
+    desk.exclude(IN_RIGHT)
+    assert _is(desk, o1=(LEFT,), o2=(ALONE,))
+
+
 def test_what_an_object_gives_back_belongs_to_the_others_again() -> None:
     desk = Desk(_of((LEFT, RIGHT, BELOW)))
     desk.click(IN_BELOW)
@@ -309,7 +329,7 @@ def test_corrections_that_make_it_worse_are_refused() -> None:
     assert "lose a spot" in desk.controller.state.objection
     assert desk.told == [desk.controller.state.objection]
     desk.bench.model.stubborn = Masks.empty(SHAPE)
-    desk.exclude(IN_RIGHT)
+    desk.exclude((5.0, 11.0))
     assert "Nothing would be left" in desk.controller.state.objection
     desk.bench.model.stubborn = None
     desk.exclude(IN_RIGHT)

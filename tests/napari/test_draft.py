@@ -20,6 +20,8 @@ from sam_napari._draft import (
     plan_box,
     plan_click,
     plan_section,
+    thing_of,
+    without,
 )
 from sam_napari._source import Box, Plane
 from tests.napari.doubles import FLAT, boxed, masks_of
@@ -195,6 +197,45 @@ def test_corrections_that_are_refused(
     if why is not None and says is not None:
         assert says in why
         assert why.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("candidates", "score", "sure", "loose"),
+    [
+        ([(2, 8, 10, 12)], 0.5, True, True),
+        ([(2, 8, 10, 12)], 0.4, False, True),
+        ([(2, 8, 10, 13)], 0.5, False, True),
+        ([(2, 8, 10, 16)], 0.5, False, False),
+        ([(2, 11, 10, 12)], 0.9, False, True),
+        ([(2, 4, 10, 12)], 0.9, False, False),
+        ([(4, 4, 8, 8)], 0.9, False, False),
+        ([(2, 2, 10, 12), (2, 8, 10, 12)], 0.5, True, True),
+        ([], 0.5, False, False),
+    ],
+    ids=[
+        "sure", "not sure", "partly outside", "half outside", "small", "nearly all of it", "clicked on", "of several",
+        "nothing",
+    ],
+)  # fmt: skip
+def test_the_thing_that_a_click_takes_away(candidates: list[Box], score: float, sure: bool, loose: bool) -> None:
+    pairs = [_mask(box) for box in candidates], [score] * len(candidates)
+    found = masks_of(*pairs) if candidates else Masks.empty(SHAPE)
+        masks_of([_mask(box) for box in candidates], [score] * len(candidates)) if candidates else Masks.empty(SHAPE)
+    )
+    before = Draft(FLAT, 1, Prompt.of([(5, 5)]), masks_of([_mask(CELL)]), 0, masks_of([_mask(CELL)]))
+    assert (thing_of(found, before, sure=True) is not None, thing_of(found, before, sure=False) is not None) == (
+        sure,
+        loose,
+    )
+
+
+def test_what_is_cut_off_from_the_clicks_goes_too() -> None:
+    before = Draft(FLAT, 1, Prompt.of([(5, 4)]), masks_of([_mask(CELL)]), 0, masks_of([_mask(CELL)]))
+    left = without(before, masks_of([_mask((2, 8, 10, 10))]))
+    assert (left.dense()[0] == _mask((2, 2, 10, 8))).all()
+    assert len(without(before, masks_of([_mask(CELL)]))) == 0
+    foreign = Draft.of_pixels(FLAT, 1, masks_of([_mask(CELL)]))
+    assert int(without(foreign, masks_of([_mask((2, 8, 10, 10))])).areas[0]) == 48
 
 
 def test_around_an_object_that_fills_the_plane_only_some_pixels_are_looked_at() -> None:
