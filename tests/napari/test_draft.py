@@ -220,8 +220,6 @@ def test_corrections_that_are_refused(
 def test_the_thing_that_a_click_takes_away(candidates: list[Box], score: float, sure: bool, loose: bool) -> None:
     pairs = [_mask(box) for box in candidates], [score] * len(candidates)
     found = masks_of(*pairs) if candidates else Masks.empty(SHAPE)
-        masks_of([_mask(box) for box in candidates], [score] * len(candidates)) if candidates else Masks.empty(SHAPE)
-    )
     before = Draft(FLAT, 1, Prompt.of([(5, 5)]), masks_of([_mask(CELL)]), 0, masks_of([_mask(CELL)]))
     assert (thing_of(found, before, sure=True) is not None, thing_of(found, before, sure=False) is not None) == (
         sure,
