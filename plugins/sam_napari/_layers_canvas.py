@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_napari._change import CanvasError, CanvasFull, CanvasGone, Change, Touched, turned, united, whole, within
+from sam_napari._change import CanvasError, CanvasFull, CanvasGone, Change, Touched, turned, whole
 from sam_napari._layers_axes import Axes, bare, roles_of
 from sam_napari._layers_highest import Highest
 from sam_napari._layers_lazy import Edited, loaded
+from sam_napari._layers_pieces import gathered
 from sam_napari._layers_target import Fit
 from sam_napari._layers_touch import OnScreen, Span, Touches
 from sam_napari._source import Box, Plane, Shape
@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from napari.layers import Labels, Layer
     from napari.viewer import Viewer
 
-Piece: TypeAlias = tuple[Plane, Box, NDArray[np.integer], NDArray[np.integer]]
-"""A box of a plane, and what it holds before and after."""
-
-FEW = 4  # changes that are written one by one; more are gathered, a tile of the plane at a time
-TILE = 512  # pixels a side
 AT_ONCE = 1 << 14  # pixels that are written at once; napari takes some 0.2 µs for each
 PATIENCE = 0.04  # seconds that the windows may wait for that
 
@@ -174,7 +169,7 @@ class LabelsCanvas:
         with self._touches.own(), self.layer.block_history():
             # Nothing may leave the block but by its end, or the step would not be complete.
             try:
-                for piece in self._gathered(changes):
+                for piece in gathered(changes, self.read):
                     yield from self._put(*piece)
             except (OSError, MemoryError) as error:
                 failure = error
@@ -253,29 +248,6 @@ class LabelsCanvas:
             # Of hidden layers napari has a picture of another size and type, and would cast numbers to the latter.
             self.layer.set_view_slice()
 
-    def _gathered(self, changes: Sequence[Change]) -> Iterator[Piece]:
-        """Yield boxes of planes with what they hold and what they are to hold."""
-        changes = [_straight(each) for each in changes]
-        if len(changes) <= FEW or len({each.plane.axes for each in changes}) > 1:
-            yield from (self._piece(each.plane, each.box, [each]) for each in changes)
-            return
-        tiles: dict[tuple[Plane, int, int], list[Change]] = {}
-        for change in changes:
-            y0, x0, y1, x1 = change.box
-            for row in range(y0 // TILE, -(-y1 // TILE)):
-                for column in range(x0 // TILE, -(-x1 // TILE)):
-                    tiles.setdefault((change.plane, row, column), []).append(change)
-        for (plane, row, column), parts in tiles.items():
-            tile = (row * TILE, column * TILE, (row + 1) * TILE, (column + 1) * TILE)
-            yield self._piece(plane, _shared(tile, functools.reduce(united, (each.box for each in parts))), parts)
-
-    def _piece(self, plane: Plane, box: Box, changes: Sequence[Change]) -> Piece:
-        before = self.read(plane, box)
-        after = before.copy()
-        for change in changes:
-            _lay(after, box, change)
-        return plane, box, before, after
-
     def _put(self, plane: Plane, box: Box, before: NDArray[np.integer], after: NDArray[np.integer]) -> Iterator[int]:
         """Write a box of a plane; yields how many pixels changed."""
         all_rows, all_columns = np.nonzero(before != after)
@@ -332,28 +304,3 @@ def _writable(data: Any) -> bool:
 def _index_type(shape: Sequence[int]) -> np.dtype[Any]:
     """Return the smallest type for places: napari keeps one for each axis of each pixel that changed."""
     return np.dtype(np.min_scalar_type(max(shape)))
-
-
-def _straight(change: Change) -> Change:
-    """Return a change with rows and columns in the order of the axes of the array."""
-    rows, columns = change.plane.axes
-    if rows < columns:
-        return change
-    y0, x0, y1, x1 = change.box
-    where = None if change.where is None else change.where.T
-    return Change(Plane((columns, rows), change.plane.index), (x0, y0, x1, y1), change.values.T, where)
-
-
-def _lay(after: NDArray[np.integer], box: Box, change: Change) -> None:
-    """Write what of a change lies in a box into the pixels (h, w) of that box."""
-    shared = _shared(box, change.box)
-    if shared[0] >= shared[2] or shared[1] >= shared[3]:
-        return
-    its = within(shared, change.box)
-    where = True if change.where is None else change.where[its]
-    np.copyto(after[within(shared, box)], change.values[its], where=where, casting="unsafe")
-
-
-def _shared(first: Box, second: Box) -> Box:
-    """Return what two boxes share; of no area, or turned round, where that is nothing."""
-    return max(first[0], second[0]), max(first[1], second[1]), min(first[2], second[2]), min(first[3], second[3])

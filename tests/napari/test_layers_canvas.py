@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from sam_core import Masks
 from sam_napari._change import ArrayCanvas, CanvasError, CanvasFull, CanvasGone, Change, Touched, apply, painted
 from sam_napari._layers import CanvasBusy, LabelsCanvas, new_target
-from sam_napari._layers_canvas import AT_ONCE, FEW
+from sam_napari._layers_canvas import AT_ONCE
 from sam_napari._layers_lazy import Edited
+from sam_napari._layers_pieces import FEW
 from sam_napari._layers_touch import LOOKED_AT
 from sam_napari._source import Plane
 
