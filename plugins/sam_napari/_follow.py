@@ -181,17 +181,27 @@ class Trail:
         own = masks[masks.prompt == self.label]
         return replace(self, found={**self.found, self.planes.index(plane): own}) if len(own) else self
 
-    def changes(self, canvas: Canvas) -> list[Change]:
+    def changes(self, canvas: Canvas, *, complete: bool = True) -> list[Change]:
         """Return what paints all that was found, and erases what was painted where it is not found any more.
 
         Planes where the object is known are left as they are.
+
+        Parameters
+        ----------
+        canvas
+            What is painted; not written.
+        complete
+            Whether following came to its end. If it was stopped, nothing is erased: what was not found was perhaps not
+            looked for.
         """
-        places = sorted({*self.found, *self.painted} - set(self.known))
-        found = [self._change(canvas, place) for place in places]
+        places = {*self.found, *self.painted} if complete else set(self.found)
+        found = [self._change(canvas, place) for place in sorted(places - set(self.known))]
         return [change for change in found if change is not None]
 
-    def settled(self) -> Trail:
-        """Return the trail once all is followed and painted."""
+    def settled(self, *, complete: bool = True) -> Trail:
+        """Return the trail once all that was found is painted; where it was stopped, it still has its starts."""
+        if not complete:
+            return replace(self, painted={**self.painted, **self.found})
         return replace(self, painted=self.found, starts=())
 
     def _change(self, canvas: Canvas, place: int) -> Change | None:

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from sam_core import Embedding, ImageError, Masks, Prompt, propagate
+from sam_core import Embedding, ImageError, Masks, Prompt, Sam, propagate, samples
 from sam_napari._change import ArrayCanvas
 from sam_napari._follow import Trail, follow, masks_into, stale
 from sam_napari._source import Box, Plane, Source
 from sam_napari._view import Patch, patch_at
 from tests.fake import FakeSegmenter
-from tests.napari.test_everything import Direct, small  # noqa: F401
+from tests.napari.test_everything import STACK, Direct, small  # noqa: F401
 
 SHAPE = (40, 50)
 HERE = (10, 10, 22, 26)
@@ -315,3 +315,70 @@ class TestTrail:
         canvas.array[4] = 0
         trail = self.run(trail.know(planes[4], Masks.empty(SHAPE)), source, canvas)
         assert (canvas.array == 7).any(axis=(1, 2)).tolist() == [True, True, True, False, False, False, False]
+
+    def test_stopped_half_way_nothing_is_erased_and_it_goes_on_later(self) -> None:
+        boxes = [[(10, 10, 22, 24)]] * 7
+        source, planes = stack_of(*boxes)
+        canvas = ArrayCanvas.blank((7, *SHAPE))
+        canvas.array[0][picture(SHAPE, *boxes[0]) > 0] = 7
+        trail = self.run(Trail(7, planes).know(planes[0], seed(*boxes[0])), source, canvas)
+
+        canvas.array[3, 18:] = 0
+        trail = trail.know(planes[3], seed((10, 10, 18, 24)))
+        for plane, masks in islice(follow(Direct(Memory()), source, planes, trail.seeds, starts=trail.starts), 1):
+            trail = trail.add(plane, masks)
+        canvas.write(trail.changes(canvas, complete=False))
+        rows = [8 if z in (3, 4) else 12 for z in range(7)]
+        assert (canvas.array == 7).any(axis=2).sum(axis=1).tolist() == rows
+
+        trail = trail.settled(complete=False)
+        assert trail.starts == (3,)
+        self.run(trail, source, canvas)
+        assert (canvas.array == 7).any(axis=2).sum(axis=1).tolist() == [12, 12, 8, 8, 8, 8, 8]
+
+
+# -- the embedded model ----------------------------------------------------------------------------------------------
+
+
+def followed_from_the_largest_plane(image: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+    """Follow each object from the truth on one plane; return the IoU with its truth on all."""
+    source = Source.of([image])
+    planes = source.planes(Plane((1, 2), (0, 0, 0)))
+    seeds: dict[int, list[Masks]] = {}
+    numbers = [int(number) for number in np.unique(truth) if number]
+    for number in numbers:
+        place = int((truth == number).sum(axis=(1, 2)).argmax())
+        mask = Masks.from_labels((truth[place] == number).astype(np.int32))
+        seeds.setdefault(place, []).append(replace(mask, prompt=np.array([number], np.int32)))
+    joined = {
+        place: replace(Masks.merge(masks), prompt=np.concatenate([each.prompt for each in masks]))
+        for place, masks in seeds.items()
+    }
+    drawn = {number: np.zeros(truth.shape, bool) for number in numbers}
+    known = [(planes[place], masks) for place, masks in joined.items()]
+    for plane, masks in [*known, *follow(Direct(Sam.from_pretrained("cell")), source, planes, joined)]:
+        for number, mask in zip(masks.prompt.tolist(), masks.dense(), strict=True):
+            drawn[number][plane.index[0]] |= mask
+    pairs = [(drawn[number], truth == number) for number in numbers]
+    return np.array([np.count_nonzero(a & b) / np.count_nonzero(a | b) for a, b in pairs])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "least"), [(samples.z_stack, 0.85), (samples.time_lapse, 0.88)])
+def test_followed_through_synthetic_cells(make: Any, least: float) -> None:
+    """Measured: 0.92 through z with the ends of the cells, 0.94 through time."""
+    sample = make(seed=1)
+    iou = followed_from_the_largest_plane(sample.image, sample.labels)
+    assert iou.mean() > least
+    assert iou.min() > 0.7
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not STACK.exists(), reason=f"no {STACK}: set SAM_CORE_DATA to the folder of real images")
+def test_followed_through_a_real_stack() -> None:
+    """Measured: 0.76 of nuclei of an embryo, 0.66 the worst; 0.40 where nothing but overlap says when one ends."""
+    with np.load(STACK) as file:
+        image, truth = file["image"], file["label"]
+    iou = followed_from_the_largest_plane(image, truth)
+    assert iou.mean() > 0.68
+    assert iou.min() > 0.5
