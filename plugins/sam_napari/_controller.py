@@ -590,7 +590,7 @@ class Controller:
     def _begin_exclude(self, wish: Wish, draft: Draft) -> bool:
         """Take away the thing under the click, once it is known whether there is one, or ask for a correction."""
         sight = wish.sight or self._sight_at(wish.spot, wish.point)
-        if sight is None and wish.spot not in self._seen:
+        if sight is None and draft.prompt is None and wish.spot not in self._seen:
             return self._ask(wish, Prompt.of([wish.point]), 3, partial(self._looked_under, wish, draft))
         prompt = draft.click(wish.point, False)
         things = Masks.empty(draft.mask.shape) if sight is None else sight.candidates

@@ -297,10 +297,11 @@ def test_what_is_shown_is_what_shift_takes_away_without_asking() -> None:
     desk.hover(IN_BELOW)
     desk.exclude(IN_BELOW)
     assert _is(desk, o1=UPPER)
-    desk.hover(IN_LEFT)  # all that is left of it; but the user wants a part
-    desk.controller.cycle(-1)
+    desk.canvas.undo()
+    desk.hover(IN_LEFT)
+    desk.controller.cycle(-1)  # the user wants a smaller part
     desk.exclude(IN_LEFT)
-    assert _is(desk, o1=(RIGHT,))
+    assert _is(desk, o1=(RIGHT, BELOW))
     assert desk.bench.model.decoded == 2
 
 

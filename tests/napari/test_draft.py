@@ -220,11 +220,11 @@ def test_corrections_that_are_refused(
 def test_the_thing_that_a_click_takes_away(candidates: list[Box], score: float, sure: bool, loose: bool) -> None:
     pairs = [_mask(box) for box in candidates], [score] * len(candidates)
     found = masks_of(*pairs) if candidates else Masks.empty(SHAPE)
-    before = Draft(FLAT, 1, Prompt.of([(5, 5)]), masks_of([_mask(CELL)]), 0, masks_of([_mask(CELL)]))
-    assert (thing_of(found, before, sure=True) is not None, thing_of(found, before, sure=False) is not None) == (
-        sure,
-        loose,
-    )
+    pixels = masks_of([_mask(CELL)])
+    foreign, own = Draft.of_pixels(FLAT, 1, pixels), Draft(FLAT, 1, Prompt.of([(5, 5)]), pixels, 0, pixels)
+    assert (thing_of(found, foreign, sure=True) is not None) == sure
+    assert thing_of(found, own, sure=True) is None
+    assert (thing_of(found, own, sure=False) is not None) == loose
 
 
 def test_what_is_cut_off_from_the_clicks_goes_too() -> None:
