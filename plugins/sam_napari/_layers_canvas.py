@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from sam_napari._change import CanvasError, CanvasFull, CanvasGone, Change, Touched, turned, whole
 from sam_napari._layers_axes import Axes, bare, roles_of
 from sam_napari._layers_highest import Highest
-from sam_napari._layers_lazy import Edited, loaded
+from sam_napari._layers_lazy import Edited
 from sam_napari._layers_pieces import gathered
 from sam_napari._layers_target import Fit
 from sam_napari._layers_touch import OnScreen, Span, Touches
-from sam_napari._source import Box, Plane, Shape
+from sam_napari._source import Box, Plane, Shape, loaded
 
 if TYPE_CHECKING:
     from napari.layers import Labels, Layer

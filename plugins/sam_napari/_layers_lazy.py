@@ -9,18 +9,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from sam_napari._source import loaded
+
 Index: TypeAlias = tuple[int, ...]
 SIDE = 256  # of a block that is copied when it is written for the first time, along each of the last two axes
-
-
-def loaded(part: Any) -> NDArray[Any]:
-    """Load a part of an array; of dask arrays in this thread, and past napari's cache.
-
-    napari registers a cache with dask that is shared by all threads and breaks where two compute at the same time.
-    """
-    if hasattr(part, "__dask_graph__"):
-        part = part.compute(scheduler="synchronous", callbacks=())
-    return np.asarray(part)
 
 
 class Channel:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_napari._journal import Entry, journals
+from sam_napari._source import loaded
 
 SAMPLE = 1 << 18  # values of an array in memory that are looked at
 WINDOWS, SIDE = 5, 64  # of an array that is loaded piece by piece: pieces looked at, and their sides in pixels
@@ -86,4 +87,4 @@ def _sample(level: Any, axes: int) -> Iterator[NDArray[Any]]:
         index = [slice(start, start + SIDE) for start in starts]
         index[: axes - 2] = [slice(place, place + 1) for place in places[: axes - 2]]
         part = level[tuple(index)]
-        yield np.asarray(part.compute(scheduler="synchronous") if hasattr(part, "__dask_graph__") else part)
+        yield loaded(part)

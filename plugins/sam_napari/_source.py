@@ -311,7 +311,7 @@ class _Level:
         y0, x0, y1, x1 = box
         index: list[Any] = list(self.index)
         index[self.axes[0]], index[self.axes[1]] = slice(y0, y1, stride[0]), slice(x0, x1, stride[1])
-        loaded = _loaded(self.array[tuple(index)])
+        loaded = loaded(self.array[tuple(index)])
         return loaded if self.axes[0] < self.axes[1] else loaded.swapaxes(0, 1)
 
     def picture(self, box: Box, step: int) -> NDArray[Any]:
@@ -392,11 +392,15 @@ def _ratio(full: int, size: int) -> float:
     return float(whole) if abs(full / whole - size) <= 1 else exact
 
 
-def _loaded(part: Any) -> NDArray[Any]:
-    """Load a part of a lazy array here, and not in threads that would be left behind."""
+def loaded(part: Any) -> NDArray[Any]:
+    """Load a part of an array; of a dask array in this thread, and past napari's cache.
+
+    Threads of dask's own would be left behind; and napari registers a cache with dask that all threads share, which
+    breaks where two compute at the same time.
+    """
     if hasattr(part, "__dask_graph__"):
         compute = cast("Callable[..., Any]", part.compute)
-        part = compute(scheduler="synchronous")
+        part = compute(scheduler="synchronous", callbacks=())
     return np.asarray(part)
 
 
