@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sam_napari._layers_lazy import loaded
+from sam_napari._source import loaded
 
 SLAB = 1 << 24  # bytes looked through at a time
 GRACE = 0.04  # seconds that closing waits

@@ -311,8 +311,8 @@ class _Level:
         y0, x0, y1, x1 = box
         index: list[Any] = list(self.index)
         index[self.axes[0]], index[self.axes[1]] = slice(y0, y1, stride[0]), slice(x0, x1, stride[1])
-        loaded = loaded(self.array[tuple(index)])
-        return loaded if self.axes[0] < self.axes[1] else loaded.swapaxes(0, 1)
+        part = loaded(self.array[tuple(index)])
+        return part if self.axes[0] < self.axes[1] else part.swapaxes(0, 1)
 
     def picture(self, box: Box, step: int) -> NDArray[Any]:
         """Read a box of level 0 at 1/step, some rows at a time; each pixel is the mean of what it covers."""
