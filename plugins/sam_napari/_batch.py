@@ -1,7 +1,8 @@
 """What was found automatically and awaits its review: a value that every decision makes a new one of. Pure.
 
-An object may lie on several planes; it is kept or dropped as a whole. What the filters let through is told from columns
-of numbers, so that thousands of objects follow a slider at once and nothing is decoded again.
+An object may lie on several planes. It is kept or dropped as a whole; filters shorten it at its ends, so that it goes
+from the first to the last plane on which it passes. They look at columns of numbers: thousands of objects follow a
+slider at once, and nothing is decoded again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Limits:
     Parameters
     ----------
     min_score, min_stability
-        Least predicted IoU and stability, in 0..1; of an object on several planes their means.
+        Least predicted IoU and stability, in 0..1. An object on several planes ends where it is below.
     min_area, max_area
         Pixels; of an object on several planes where it is largest.
     """
@@ -86,13 +87,16 @@ class _Columns:
     score: NDArray[np.float64]
     stability: NDArray[np.float64]
     area: NDArray[np.float64]
+    place: NDArray[np.intp]
     box: NDArray[np.int32]
 
     @classmethod
-    def of(cls, masks: Masks) -> _Columns:
+    def of(cls, masks: Masks, plane: Plane | None = None) -> _Columns:
         numbers = masks.prompt.astype(np.intp)
         scores, stability = masks.scores.astype(float), masks.stability.astype(float)
-        return cls(numbers, scores, stability, masks.areas.astype(float), masks.boxes)
+        # The planes of an object differ along one axis, so this puts them in their order.
+        places = np.full(len(masks), 0 if plane is None else sum(plane.index), np.intp)
+        return cls(numbers, scores, stability, masks.areas.astype(float), places, masks.boxes)
 
     def and_(self, other: _Columns) -> _Columns:
         return _Columns(*(np.concatenate([getattr(self, n), getattr(other, n)]) for n in _Columns.__slots__))
@@ -100,7 +104,7 @@ class _Columns:
     def but(self, i: int, masks: Masks) -> _Columns:
         """Return the columns with another mask in the place of the item i."""
         other = _Columns.of(masks)
-        columns = {name: getattr(self, name).copy() for name in _Columns.__slots__ if name != "number"}
+        columns = {name: getattr(self, name).copy() for name in ("score", "stability", "area", "box")}
         for name, column in columns.items():
             column[i] = getattr(other, name)[0]
         return replace(self, **columns)
@@ -135,6 +139,7 @@ class Batch:
     usual: Limits = Limits()
     _columns: _Columns = field(default_factory=lambda: _Columns.of(Masks.empty((0, 0))), repr=False)
     _states: NDArray[np.uint8] = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
+    _kept: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool), repr=False)  # items, as they were shown
 
     # -- what there is -----------------------------------------------------------------------------------------------
 
@@ -149,34 +154,38 @@ class Batch:
     @property
     def visible(self) -> tuple[int, ...]:
         """Items that are shown and will be painted: those kept, and open ones within the limits."""
-        return tuple(np.flatnonzero(self._shown()[self._columns.number]).tolist())
+        return tuple(np.flatnonzero(self._shown()).tolist())
 
     @property
     def queue(self) -> tuple[int, ...]:
         """Items to be decided about, most doubtful first: of each open object that on the plane where it is largest."""
-        columns, (score, stability, area) = self._columns, self._facts()
-        waiting = self._shown() & (self._states == OPEN)
-        chosen = np.flatnonzero(waiting[columns.number] & (columns.area == area[columns.number]))
-        numbers, first = np.unique(columns.number[chosen], return_index=True)
-        doubt = 1 - score[numbers] * stability[numbers]
-        return tuple(chosen[first[np.lexsort((chosen[first], -doubt))]].tolist())
+        columns = self._columns
+        open_ = np.flatnonzero(self._shown() & (self._states[columns.number] == OPEN))
+        if not len(open_):
+            return ()
+        order = open_[np.lexsort((open_, -columns.area[open_], columns.number[open_]))]
+        _, first, counts = np.unique(columns.number[order], return_index=True, return_counts=True)
+        largest = order[first]
+        score, stability = (np.add.reduceat(of[order], first) / counts for of in (columns.score, columns.stability))
+        return tuple(largest[np.lexsort((largest, score * stability))].tolist())
 
     def count(self, state: State) -> int:
         """Return how many objects are in a state; of the open ones those within the limits."""
-        return int(
-            np.count_nonzero((self._states == STATES.index(state)) & (self._shown() | (self._states == DROPPED)))
-        )
+        if state == "dropped":
+            return int(np.count_nonzero(self._states == DROPPED))
+        numbers = np.unique(self._columns.number[self._shown()])
+        return int(np.count_nonzero(self._states[numbers] == STATES.index(state)))
 
     @property
     def objects(self) -> int:
         """How many objects are shown."""
-        return int(np.count_nonzero(self._shown()))
+        return len(np.unique(self._columns.number[self._shown()]))
 
     def at(self, plane: Plane, point: tuple[float, float]) -> int | None:
         """Return the item that is shown at y, x of a plane: of several the one with the best score."""
         y, x = pixel(point)
         y0, x0, y1, x1 = self._columns.box.T
-        near = (y0 <= y) & (y < y1) & (x0 <= x) & (x < x1) & self._shown()[self._columns.number]
+        near = (y0 <= y) & (y < y1) & (x0 <= x) & (x < x1) & self._shown()
         there = [i for i in np.flatnonzero(near).tolist() if self.items[i].plane == plane]
         there = [i for i in there if self.items[i].mask.crops[0][y - y0[i], x - x0[i]]]
         return max(there, key=lambda i: self._columns.score[i], default=None)
@@ -198,8 +207,9 @@ class Batch:
             items=self.items + items,
             limits=usual if self.limits == self.usual else self.limits,
             usual=usual,
-            _columns=self._columns.and_(_Columns.of(masks)),
+            _columns=self._columns.and_(_Columns.of(masks, found.plane)),
             _states=np.append(self._states, np.full(fresh, OPEN, np.uint8)),
+            _kept=np.append(self._kept, np.zeros(len(items), bool)),
         )
 
     def with_limits(self, limits: Limits) -> Batch:
@@ -207,8 +217,11 @@ class Batch:
         return replace(self, limits=limits)
 
     def keep(self, i: int) -> Batch:
-        """Return the batch with the object of an item kept."""
-        return self._decided(i, KEPT)
+        """Return the batch with the object of an item kept as it is shown; all of it where it is not."""
+        own = self._columns.number == self.items[i].number
+        shown = own & self._shown()
+        kept = self._kept | (shown if shown.any() else own)
+        return replace(self._decided(i, KEPT), _kept=kept)
 
     def drop(self, i: int) -> Batch:
         """Return the batch with the object of an item dropped."""
@@ -224,7 +237,9 @@ class Batch:
         number = np.array([item.number], np.int32)
         mask = replace(masks, prompt=number, logits=(None,))
         items = (*self.items[:i], replace(item, mask=mask), *self.items[i + 1 :])
-        return replace(self, items=items, _columns=self._columns.but(i, mask)).keep(i)
+        kept = self._kept.copy()
+        kept[i] = True
+        return replace(self, items=items, _columns=self._columns.but(i, mask), _kept=kept).keep(i)
 
     # -- what is painted ---------------------------------------------------------------------------------------------
 
@@ -289,24 +304,28 @@ class Batch:
     def _decided(self, i: int, state: int) -> Batch:
         states = self._states.copy()
         states[self.items[i].number] = state
-        return replace(self, _states=states)
-
-    def _facts(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return score, stability and area of the objects: (m,) each."""
-        columns, m = self._columns, len(self._states)
-        counts = np.maximum(np.bincount(columns.number, minlength=m), 1)
-        score, stability = (np.bincount(columns.number, of, m) / counts for of in (columns.score, columns.stability))
-        area = np.zeros(m)
-        np.maximum.at(area, columns.number, columns.area)
-        return score, stability, area
+        return replace(self, _states=states, _kept=self._kept & (self._columns.number != self.items[i].number))
 
     def _shown(self) -> NDArray[np.bool_]:
-        """Tell which objects are shown: (m,)."""
-        (score, stability, area), limits = self._facts(), self.limits
-        within_limits = (score >= limits.min_score) & (stability >= limits.min_stability)
-        within_limits &= (area >= limits.min_area) & (area <= limits.max_area) & (area > 0)
-        shown: NDArray[np.bool_] = (self._states == KEPT) | ((self._states == OPEN) & within_limits)
+        """Tell which items are shown: (n,)."""
+        states = self._states[self._columns.number]
+        shown: NDArray[np.bool_] = np.where(states == OPEN, self._passing(), (states == KEPT) & self._kept)
         return shown
+
+    def _passing(self) -> NDArray[np.bool_]:
+        """Tell which items lie between the first and last plane on which their object is within the limits: (n,)."""
+        columns, limits, m = self._columns, self.limits, len(self._states)
+        number, place = columns.number, columns.place
+        good = (columns.score >= limits.min_score) & (columns.stability >= limits.min_stability) & (columns.area > 0)
+        first, last = np.full(m, np.iinfo(np.intp).max), np.full(m, -1)
+        np.minimum.at(first, number[good], place[good])
+        np.maximum.at(last, number[good], place[good])
+        inside = (place >= first[number]) & (place <= last[number])
+        area = np.zeros(m)
+        np.maximum.at(area, number[inside], columns.area[inside])
+        fits = (area >= limits.min_area) & (area <= limits.max_area) & (area > 0)
+        passing: NDArray[np.bool_] = inside & fits[number]
+        return passing
 
 
 class Taken:

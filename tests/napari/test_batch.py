@@ -144,8 +144,39 @@ def test_an_object_is_decided_about_on_all_its_planes(stack: tuple[Batch, list[P
     assert batch.queue == (1, 5, 4)  # each on the plane where it is largest
     assert batch.drop(2).visible == (1, 3, 5)
     assert batch.keep(2).queue == (1, 5)
-    assert batch.with_limits(Limits(min_score=0.65)).visible == (0, 2, 4)  # by its mean, and not plane by plane
     assert batch.with_limits(Limits(min_area=48)).visible == (0, 2, 4)  # by its largest area
+
+
+def chain(*scores: float) -> Batch:
+    """Return an object with a score on each plane."""
+    batch = Batch()
+    for z in range(len(scores)):
+        z = (z + 2) % len(scores)  # planes come from the one on screen on
+        masks = replace(masks_of((2, 2, 8, 8 + z)), scores=np.array([scores[z]], np.float32))
+        batch = batch.add(found(masks, Plane((1, 2), (z, 0, 0))))
+    return batch
+
+
+def places_of(batch: Batch) -> list[int]:
+    return sorted(batch.items[i].plane.index[0] for i in batch.visible)
+
+
+def test_filters_shorten_an_object_at_its_ends_and_make_no_gaps() -> None:
+    batch = chain(0.4, 0.6, 0.9, 0.3, 0.8, 0.2)
+    assert places_of(batch.with_limits(Limits(0.5))) == [1, 2, 3, 4]
+    assert places_of(batch.with_limits(Limits(0.85))) == [2]
+    assert places_of(batch.with_limits(Limits(0.95))) == []
+    assert places_of(batch.with_limits(Limits(0.85, min_area=50))) == []  # it is largest beyond its end
+
+
+def test_what_was_kept_stays_as_it_was_shown() -> None:
+    batch = chain(0.4, 0.6, 0.9, 0.3, 0.8, 0.2).with_limits(Limits(0.5))
+    kept = batch.keep(0)
+    assert places_of(kept.with_limits(Limits())) == places_of(kept.with_limits(Limits(1.0))) == [1, 2, 3, 4]
+    assert places_of(kept.reopen(0).with_limits(Limits())) == [0, 1, 2, 3, 4, 5]
+    fixed = kept.replace(3, masks_of((0, 0, 3, 3)))
+    assert batch.items[3].plane.index[0] == 5
+    assert places_of(fixed) == [1, 2, 3, 4, 5]
 
 
 def test_an_object_has_one_number_on_all_its_planes(stack: tuple[Batch, list[Plane]]) -> None:
