@@ -1,7 +1,7 @@
 """Changes of label images: what is painted where, and what it is painted on.
 
-A `Canvas` is where objects are painted. napari's Labels layer is one (`_layers`), a plain array with an undo stack is
-another (`ArrayCanvas`): the controller, the journal and its replay know no third.
+A `Canvas` is where objects are painted. napari's Labels layer is one (`_layers_canvas`), a plain array with an undo
+stack is another (`ArrayCanvas`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ Touched: TypeAlias = Sequence[tuple[Plane, Box]] | None
 
 FAR = 1 << 24  # pixels in which an object is looked for
 MARGIN = 16  # pixels around a mask in which an object is seen to be larger
-AROUND = 96  # pixels read around a small box, because what is read next lies there too
 TILE = 512  # pixels a side of what is read at a time of a whole array
 
 
@@ -225,7 +224,7 @@ def standing(canvas: Canvas, plane: Plane, label: int, box: Box) -> Masks:
     while True:
         inside = canvas.read(plane, window) == label
         further = _opened(window, inside, shape)
-        if further == window or _area(further) > FAR:
+        if further == window or area(further) > FAR:
             return cropped(inside, window, shape)
         window = further
 
@@ -375,81 +374,6 @@ def buried(canvas: Canvas, change: Change, label: int, ground: Change | None) ->
     return Change(change.plane, box, values, known)
 
 
-class Glance:
-    """A canvas that knows what it just read, because one action looks at the same pixels several times.
-
-    Others may write without telling, so it has to be told to `forget` before each action.
-    """
-
-    def __init__(self, canvas: Canvas) -> None:
-        self.canvas = canvas
-        self._known: Change | None = None
-
-    @property
-    def preserve(self) -> bool:
-        """Of the canvas."""
-        return self.canvas.preserve
-
-    @preserve.setter
-    def preserve(self, value: bool) -> None:
-        self.canvas.preserve = value
-
-    @property
-    def selected(self) -> int:
-        """Of the canvas."""
-        return self.canvas.selected
-
-    @selected.setter
-    def selected(self, label: int) -> None:
-        self.canvas.selected = label
-
-    @property
-    def array_shape(self) -> tuple[int, ...]:
-        """Of the canvas."""
-        return self.canvas.array_shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the canvas."""
-        return self.canvas.dtype
-
-    def forget(self) -> None:
-        """Read anew from now on."""
-        self._known = None
-
-    def shape(self, plane: Plane) -> Shape:
-        """Return height and width of a plane."""
-        return self.canvas.shape(plane)
-
-    def read(self, plane: Plane, box: Box) -> NDArray[np.integer]:
-        """Return a copy of the label numbers of a box."""
-        known = self._known
-        if known is None or known.plane != plane or united(known.box, box) != known.box:
-            around = grown(box, AROUND, self.shape(plane)) if _area(box) < AROUND * AROUND else box
-            known = self._known = Change(plane, around, self.canvas.read(plane, around))
-        return known.values[within(box, known.box)].copy()
-
-    def write(self, changes: Sequence[Change]) -> None:
-        """Write changes as one step of undo."""
-        for _ in self.writing(changes):
-            pass
-
-    def writing(self, changes: Sequence[Change]) -> Iterator[int]:
-        """Write changes as one step of undo, bit by bit."""
-        self.forget()
-        for count in self.canvas.writing(changes):
-            yield count
-            self.forget()
-
-    def next_label(self) -> int:
-        """Return a number that no object has."""
-        return self.canvas.next_label()
-
-    def on_touched(self, callback: Callable[[Touched], None]) -> Callable[[], None]:
-        """Call back whenever somebody else changed pixels."""
-        return self.canvas.on_touched(callback)
-
-
 class ArrayCanvas:
     """A plain array as a canvas, with an undo stack: for replay and for tests.
 
@@ -534,7 +458,7 @@ class ArrayCanvas:
     def next_label(self) -> int:
         """Return one more than the highest number there ever was."""
         if self._highest >= np.iinfo(self.dtype).max:
-            raise CanvasFull(_full(self.dtype))
+            raise CanvasFull(full(self.dtype))
         return self._highest + 1
 
     def on_touched(self, callback: Callable[[Touched], None]) -> Callable[[], None]:
@@ -574,10 +498,11 @@ def _check(canvas: Canvas, plane: Plane, label: int, mask: Masks) -> None:
         msg = f"got a mask of a plane of {mask.shape} pixels, expected {shape}; choose a target made for this image"
         raise CanvasError(msg)
     if not 1 <= label <= np.iinfo(canvas.dtype).max:
-        raise CanvasFull(_full(canvas.dtype))
+        raise CanvasFull(full(canvas.dtype))
 
 
-def _full(dtype: np.dtype[Any]) -> str:
+def full(dtype: np.dtype[Any]) -> str:
+    """Say that a dtype has no further number."""
     return (
         f"got a target of {dtype.name}, which numbers objects up to {np.iinfo(dtype).max}, expected room for another "
         "one; convert its layer (Layers > Data > Convert data type) or choose a new target"
@@ -605,7 +530,8 @@ def cropped_to(change: Change, box: Box) -> Change:
     return Change(change.plane, shared, change.values[part], None if change.where is None else change.where[part])
 
 
-def _area(box: Box) -> int:
+def area(box: Box) -> int:
+    """Return how many pixels a box has."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 

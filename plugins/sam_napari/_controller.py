@@ -13,7 +13,7 @@ is given up and the user is told.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sam_core import Masks, Prompt, SamError
-from sam_napari._change import Canvas, CanvasBusy, CanvasError, CanvasGone, Change, box_of, pixel, standing, under
+from sam_napari._change import Canvas, CanvasBusy, CanvasError, CanvasGone, Change, box_of, standing, under
 from sam_napari._draft import (
     Draft,
     Plan,
@@ -39,6 +39,7 @@ from sam_napari._draft import (
     without,
 )
 from sam_napari._journal import Journal, prompt_facts
+from sam_napari._sight import Seen, Sight, Spot
 from sam_napari._source import Plane, Region, Source
 from sam_napari._target import Target
 from sam_napari._view import Patch, patch_at, patch_for, region_of
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HALF = 0.5  # of an object; a click that would take away more than that probably means something else
-REMEMBERED = 16  # answers to hovering that are kept, so that going back and forth asks nothing
 
 Kind = Literal["click", "exclude", "include", "box", "cycle", "select", "erase"]
 Count = Literal[1, 3]
@@ -114,38 +114,6 @@ class State:
     objection: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A pixel that is pointed at, and how finely its plane is looked at."""
-
-    plane: Plane
-    y: int
-    x: int
-    step: int
-
-    @classmethod
-    def of(cls, plane: Plane, point: Point, step: int) -> Spot:
-        """Round a point to its pixel."""
-        return cls(plane, *pixel(point), step)
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Sight:
-    """Candidates at a point, and which of them is shown."""
-
-    spot: Spot
-    point: Point
-    candidates: Masks
-    chosen: int
-    turned: bool = False
-    """Whether the user chose it."""
-
-    @property
-    def mask(self) -> Masks:
-        """The one that is shown."""
-        return self.candidates[self.chosen]
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Wish:
     """Something that the user wants done, and what was shown there when they wanted it."""
@@ -205,7 +173,7 @@ class Controller:
         self._generation = 0
         self._hovered: Spot | None = None
         self._sight: Sight | None = None
-        self._seen: OrderedDict[Spot, Masks] = OrderedDict()
+        self._seen = Seen()
         self._wishes: deque[Wish] = deque()
         self._asked: object | None = None
         self._busy = False  # whether the first wish waits for the canvas
@@ -288,7 +256,7 @@ class Controller:
             self._hide()
         with self._guarded(once=True):
             if spot in self._seen:
-                self._see(spot, point, self._seen[spot])
+                self._see(self._seen.sight(spot, point))
             else:
                 self._look(spot, point)
 
@@ -397,23 +365,17 @@ class Controller:
         with self._guarded(once=True):
             candidates = candidates_of(_masks(answer), point)
             self._trouble = ""
-            self._remember(spot, candidates)
+            self._seen.add(spot, candidates)
             wish = self._wishes[0] if self._wishes and self._asked is not None else None
             if wish is not None and wish.kind == "click" and wish.spot == spot:
                 self._asked = None  # the click was on what was being looked at: it need not be asked for again
                 self._go_on()
                 self._changed()
             elif generation == self._generation:
-                self._see(spot, point, candidates)
+                self._see(self._seen.sight(spot, point))
 
-    def _remember(self, spot: Spot, candidates: Masks) -> None:
-        self._seen[spot] = candidates
-        self._seen.move_to_end(spot)
-        while len(self._seen) > REMEMBERED:
-            self._seen.popitem(last=False)
-
-    def _see(self, spot: Spot, point: Point, candidates: Masks) -> None:
-        self._sight = Sight(spot, point, candidates, best_of(candidates)) if len(candidates) else None
+    def _see(self, sight: Sight | None) -> None:
+        self._sight = sight
         self._show()
 
     def _show(self) -> None:
@@ -450,8 +412,7 @@ class Controller:
         """Return what is known of a pixel without asking; the candidate that is shown where it is shown."""
         if self._sight is not None and self._sight.spot == spot:
             return self._sight
-        candidates = self._seen.get(spot)
-        return Sight(spot, point, candidates, best_of(candidates)) if candidates else None
+        return self._seen.sight(spot, point)
 
     # -- wishes, one after the other ---------------------------------------------------------------------------------
 
@@ -528,10 +489,10 @@ class Controller:
         return self._ask(wish, Prompt.of([wish.point]), 3, partial(self._clicked, wish))
 
     def _clicked(self, wish: Wish, masks: Masks) -> bool:
-        candidates = candidates_of(masks, wish.point)
-        self._remember(wish.spot, candidates)
-        if len(candidates):
-            return self._take(Sight(wish.spot, wish.point, candidates, best_of(candidates)))
+        self._seen.add(wish.spot, candidates_of(masks, wish.point))
+        sight = self._seen.sight(wish.spot, wish.point)
+        if sight is not None:
+            return self._take(sight)
         return self._say("The model sees nothing at this spot. Draw a box around it, or zoom in and click again.")
 
     def _take(self, sight: Sight) -> bool:
@@ -600,7 +561,7 @@ class Controller:
         return self._ask(wish, prompt, 1, partial(self._corrected, wish, prompt, draft, things))
 
     def _looked_under(self, wish: Wish, before: Draft, masks: Masks) -> bool:
-        self._remember(wish.spot, candidates_of(masks, wish.point))
+        self._seen.add(wish.spot, candidates_of(masks, wish.point))
         return self._begin(wish) if stands(before, self._target.canvas) else self._again(wish, before)
 
     def _aim(self, wish: Wish) -> int:

@@ -20,7 +20,6 @@ from sam_napari._change import (
     TILE,
     Canvas,
     Change,
-    Glance,
     Touched,
     at,
     box_of,
@@ -33,6 +32,7 @@ from sam_napari._change import (
     under,
 )
 from sam_napari._draft import Draft, Point, matching
+from sam_napari._glance import Glance
 from sam_napari._journal import Journal, prompt_facts
 from sam_napari._source import Box, Plane
 
