@@ -112,6 +112,8 @@ class Desk:
         """Called when `shown` changes, with each move of the mouse."""
         self.busy = False
         """While everything is reviewed, or objects are followed: one of both at a time."""
+        self.hint = ""
+        """What can be done at the moment, where that is not what it mostly is."""
         self._told, self._advance = "", True
         self.preview: Preview | None = None
         """Shows what was found and is not painted yet."""
@@ -200,6 +202,8 @@ class Desk:
             return "Choose above where the objects are painted."
         if not self.is_pointed_at:
             return ELSEWHERE
+        if self.hint:
+            return self.hint
         return HINT if self.stats.loaded else "Loading the model …"
 
     @property

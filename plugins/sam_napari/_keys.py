@@ -42,7 +42,7 @@ class Key:
 
 
 KEYS = (
-    Key("release", ("Esc",), "Let go of the object, give up a box, leave the review"),
+    Key("release", ("Esc",), "Let go of the object, give up a box"),
     Key("erase", ("Del", "Backspace"), "Erase the active object"),
     Key("larger", (".",), "Next candidate, as Shift and wheel up"),
     Key("smaller", (",",), "Previous candidate, as Shift and wheel down"),
@@ -89,8 +89,10 @@ class Keys(QObject):
         self._panel, self._means, self._press, self._release = panel, means, press, release
         self._held: dict[int, str] = {}
         self._watched = [panel, canvas]
-        while not isinstance(self._watched[-1], QMainWindow) and self._watched[-1].parentWidget() is not None:
-            self._watched.append(self._watched[-1].parentWidget())
+        above = canvas.parentWidget()
+        while above is not None:  # what the canvas has no use for goes up to the window
+            self._watched.append(above)
+            above = None if isinstance(above, QMainWindow) else above.parentWidget()
         for each in self._watched:
             each.installEventFilter(self)
 

@@ -9,49 +9,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_napari._layers_axes import Axes, bare, roles_of
-from sam_napari._layers_view import data_at, resolution, view_of
-from sam_napari._source import Box, Plane, Region
+from sam_napari._layers_view import data_at, resolution
+from sam_napari._source import Box, Plane
 
 if TYPE_CHECKING:
     from napari.layers import Layer
     from napari.viewer import Viewer
 
-SMALL, LARGE = 48, 600  # pixels of the screen: of what is smaller or larger, the zoom is changed ...
-GOOD = 120  # ... so that its longer side has so many
+SMALL, LARGE = 40, 600  # pixels of the screen: of what is smaller or larger, the zoom is changed ...
+GOOD = 80  # ... so that its longer side has so many
 
 
 def go_to(viewer: Viewer, layer: Layer, plane: Plane, box: Box, roles: Sequence[str] | None = None) -> None:
-    """Show a plane of a layer with a box of it, in the middle of the screen where it was not to be seen well.
+    """Show a plane of a layer with a box of it in the middle of the screen: the eye can stay where it is.
 
     The zoom stays as it is unless the box would be very small on screen, or very large.
     """
     viewer, layer = bare(viewer), bare(layer)
     axes = Axes(tuple(roles) if roles is not None else roles_of(layer))
-    view = view_of(viewer, layer, axes.roles)
-    if view is not None and view[0] == plane and _shows(view[1], view[2], box):
-        return
     place = data_at(viewer, layer, viewer.dims.point)
     place[list(axes.kept)] = plane.index
     for axis, low, high in zip(plane.axes, box[:2], box[2:], strict=True):
         place[axes.kept[axis]] = (low + high - 1) / 2
     world, offset = _world(viewer, layer, place), viewer.dims.ndim - layer.ndim
-    hidden = [axis for axis in range(layer.ndim) if axis + offset not in viewer.dims.displayed]
-    for axis in hidden:
-        viewer.dims.set_point(axis + offset, float(world[axis]))
+    for axis in range(layer.ndim):
+        if axis + offset not in viewer.dims.displayed:
+            viewer.dims.set_point(axis + offset, float(world[axis]))
     camera = getattr(viewer, "scene", viewer).camera  # before napari 0.9 it belonged to the viewer
-    view = view_of(viewer, layer, axes.roles)
-    if view is None or not _shows(view[1], view[2], box):
-        camera.center = tuple(float(world[axis - offset]) for axis in viewer.dims.displayed)
+    camera.center = tuple(float(world[axis - offset]) for axis in viewer.dims.displayed)
     side = max(box[2] - box[0], box[3] - box[1]) / resolution(viewer, layer, axes, plane.axes)
     if not SMALL <= side <= LARGE:
         camera.zoom *= GOOD / side
-
-
-def _shows(region: Region, pixels: float, box: Box) -> bool:
-    """Whether a box is to be seen well in the region that is on screen: large enough, and not half behind its edge."""
-    (y0, x0, y1, x1), side = region, max(box[2] - box[0], box[3] - box[1])
-    inside = y0 <= box[0] and x0 <= box[1] and box[2] <= y1 and box[3] <= x1
-    return inside and SMALL <= side / pixels <= LARGE
 
 
 def _world(viewer: Viewer, layer: Layer, place: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,7 @@ class Pursuit:
         self._trails: dict[int, Trail] = {}
         self._visited: dict[int, set[Plane]] = {}
         self._job: Job | None = None
-        self._painting: Iterator[int] | None = None
+        self._painting: Generator[int, None, None] | None = None
         self._canvas: object = None
         self._labels: list[int] = []
         desk.listen(self._notice)
@@ -201,7 +201,7 @@ class Pursuit:
         self._painting = self._paint(self._labels)
         self.desk.changed()
 
-    def _paint(self, labels: Sequence[int]) -> Iterator[int]:
+    def _paint(self, labels: Sequence[int]) -> Generator[int, None, None]:
         canvas, controller = self.desk.canvas, self.desk.controller
         if canvas is None or controller is None:
             return

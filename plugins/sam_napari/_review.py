@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Literal
 
 from sam_core import Prompt
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 Scope = Literal["screen", "plane", "stack"]
 PAST = 200  # decisions that can be taken back
+HINT = (
+    "Nothing is painted yet. A click inside the outlined object asks the model anew, Shift-click takes a spot away, "
+    "Ctrl-click adds one; a click on another object asks about that one."
+)
 BUDGET = 0.015  # seconds that the windows may wait at a time
 
 
@@ -48,7 +52,7 @@ class Review:
         self._drafts: dict[int, Draft] = {}
         self._open = False
         self._job: Job | None = None
-        self._painting: Iterator[int] | None = None
+        self._painting: Generator[int, None, None] | None = None
         self._asked = 0
         desk.attend(self)
 
@@ -95,7 +99,7 @@ class Review:
         source, (plane, region, _) = desk.picture.source, view
         options = Options(desk.step, region, None, scope == "screen", min_iou=desk.min_iou)
         desk.act("release")
-        desk.busy = self._open = True
+        desk.busy, desk.hint, self._open = True, HINT, True
         planes = source.planes(plane) if scope == "stack" else (plane,)
         self.batch, self.parts, self.done = Batch(), 0, 0
         found = (
@@ -298,7 +302,7 @@ class Review:
 
     # -- inside: painting --------------------------------------------------------------------------------------------
 
-    def _paint(self) -> Iterator[int]:
+    def _paint(self) -> Generator[int, None, None]:
         canvas, controller = self.desk.canvas, self.desk.controller
         assert canvas is not None
         assert controller is not None
@@ -328,7 +332,7 @@ class Review:
             self.desk.preview.clear()
         if self._painting is not None:
             self._painting.close()  # which completes the step of undo
-        self.desk.busy = self._open = False
+        self.desk.busy, self.desk.hint, self._open = False, "", False
         self._painting = self.current = None
         self.batch, self._past = Batch(), []
         self._drafts.clear()

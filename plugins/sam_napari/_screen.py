@@ -61,7 +61,7 @@ class Watch(QObject):
         self, canvas: QWidget, left: Callable[[], None], ours: Callable[[], bool], gone: Callable[[], None]
     ) -> None:
         super().__init__()
-        self._canvas, self._window = canvas, canvas.window()
+        self._canvas, self._window = canvas, canvas.window() or canvas
         self._left, self._ours, self._gone = left, ours, gone
         self._canvas.installEventFilter(self)
         self._window.installEventFilter(self)

@@ -72,7 +72,7 @@ class Amount(QWidget):
         self._number.setMinimumWidth(52)
         self._number.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         title = QLabel(name)
-        title.setMinimumWidth(76)
+        title.setMinimumWidth(88)
         row([title, self.slider, self._number], self)
         self.slider.valueChanged.connect(self._changed)
 
@@ -89,7 +89,8 @@ class Amount(QWidget):
 
     def on_change(self, callback: Callable[[], None]) -> None:
         """Call back whenever it is moved."""
-        self.slider.valueChanged.connect(told(lambda _: callback()))
+        attempt = told(callback)
+        self.slider.valueChanged.connect(lambda _: attempt())
 
     def _changed(self, at: int) -> None:
         self._number.setText(self._write(self._value_of(at)))
@@ -104,7 +105,8 @@ def button(
     made.setAccessibleName(text)
     made.setCheckable(checkable)
     made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    made.clicked.connect(told(lambda *_: act()))
+    attempt = told(act)
+    made.clicked.connect(lambda *_: attempt())
     return made
 
 

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
     import napari.viewer
     from qtpy.QtGui import QShowEvent
 
+    from sam_napari._engine import EngineStats
+
 SOON = 50  # milliseconds after which a view that was moved is looked at
 IDLE = 30  # milliseconds between pieces of what can wait
 BEAT = 500  # milliseconds between looks at how the model is doing
-WIDTH = 300  # pixels
+WIDTH = 330  # pixels
 
 
 class Panel(Protocol):
@@ -60,7 +62,8 @@ class SegmentAnything(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer, settings: Settings | None = None) -> None:
         super().__init__()
         self._mailbox = Mailbox(self)
-        self._alive, self._stats = True, None
+        self._alive = True
+        self._stats: EngineStats | None = None
         settings = settings or read_settings()
         self.desk = Desk(viewer, settings, post=self._mailbox.post, warn=notify, later=self._later)
         self.review, self.pursuit, self.tour = Review(self.desk), Pursuit(self.desk), Tour(self.desk)
@@ -123,6 +126,7 @@ class SegmentAnything(QWidget):
             Section("Model", self.model, opened=False),
         ]
         inside = QWidget()
+        inside.setMinimumWidth(1)  # what does not fit is squeezed, not cut off
         column = QVBoxLayout(inside)
         for section in sections:
             column.addWidget(section)

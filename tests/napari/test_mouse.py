@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,13 @@ def test_keys_are_distinct_at_any_moment() -> None:
     for when in (("always", "hold"), ("triage",)):
         keys = [each for key in KEYS if key.when in when for each in key.keys]
         assert len(keys) == len(set(keys))
+
+
+def test_the_page_of_keys_is_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "napari.md").read_text(encoding="utf-8")
+    when = {"always": "", "hold": " (held down)", "triage": " (review)"}
+    rows = [
+        f"| {', '.join(each for each in key.keys if not each.startswith('Num+'))}{when[key.when]} | {key.what} |"
+        for key in KEYS
+    ]
+    assert page.split("<!-- keys -->\n")[1].split("<!-- /keys -->")[0].splitlines() == rows
