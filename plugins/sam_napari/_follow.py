@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import Embedding, Logits, Masks, Prompt, Segmenter, propagate
-from sam_napari._change import Canvas, Change, box_of, erased, painted, standing
+from sam_napari._change import Canvas, Change, box_of, cropped, erased, painted, standing, within
 from sam_napari._draft import iou
-from sam_napari._source import Plane, Region, Source
+from sam_napari._source import Box, Plane, Region, Source
 from sam_napari._view import Patch, patch_for
 
 ROOM = 32  # pixels of the picture around an object that are looked at with it, at least
 SAME_OBJECT = 0.5  # IoU from which two answers on one plane are taken for the same object
 SEEN = 0.5  # see `follow`
+LEFT = 0.5  # part of a mask that no other object has, from which it is painted
 
 
 class Looking(Protocol):
@@ -182,21 +183,8 @@ class Trail:
         return replace(self, found={**self.found, self.planes.index(plane): own}) if len(own) else self
 
     def changes(self, canvas: Canvas, *, complete: bool = True) -> list[Change]:
-        """Return what paints all that was found, and erases what was painted where it is not found any more.
-
-        Planes where the object is known are left as they are.
-
-        Parameters
-        ----------
-        canvas
-            What is painted; not written.
-        complete
-            Whether following came to its end. If it was stopped, nothing is erased: what was not found was perhaps not
-            looked for.
-        """
-        places = {*self.found, *self.painted} if complete else set(self.found)
-        found = [self._change(canvas, place) for place in sorted(places - set(self.known))]
-        return [change for change in found if change is not None]
+        """Return all that `repainting` yields for this object alone."""
+        return list(repainting([self], canvas, complete=complete))
 
     def settled(self, *, complete: bool = True) -> Trail:
         """Return the trail once all that was found is painted; where it was stopped, it still has its starts."""
@@ -204,14 +192,57 @@ class Trail:
             return replace(self, painted={**self.painted, **self.found})
         return replace(self, painted=self.found, starts=())
 
-    def _change(self, canvas: Canvas, place: int) -> Change | None:
-        plane, mask, before = self.planes[place], self.found.get(place), self.painted.get(place)
-        if mask is before:
-            return None
-        old = None if before is None else standing(canvas, plane, self.label, box_of(before))
-        if mask is not None:
-            return painted(canvas, plane, self.label, mask, old=old)
-        return erased(canvas, plane, self.label, box_of(old)) if old is not None and len(old) else None
+
+def repainting(trails: Iterable[Trail], canvas: Canvas, *, complete: bool = True) -> Iterator[Change]:
+    """Yield what paints objects where they were found, and erases what was painted where they are not found any more.
+
+    Planes where an object is known are left as they are, and so are other objects: of an object of which others have
+    half, nothing is painted.
+
+    Parameters
+    ----------
+    trails
+        Objects; where two of them overlap, the first one has it.
+    canvas
+        What is painted; not written. Some changes may be asked for at a time.
+    complete
+        Whether following came to its end. If it was stopped, nothing is erased: what was not found was perhaps not
+        looked for.
+    """
+    shares: dict[Plane, list[tuple[Box, NDArray[np.bool_]]]] = {}
+    for trail in trails:
+        places = {*trail.found, *trail.painted} if complete else set(trail.found)
+        for place in sorted(places - set(trail.known)):
+            plane, mask, before = trail.planes[place], trail.found.get(place), trail.painted.get(place)
+            if mask is before:
+                continue
+            old = None if before is None else standing(canvas, plane, trail.label, box_of(before))
+            change = _change(canvas, plane, trail.label, mask, old, shares.setdefault(plane, []))
+            if change is not None:
+                yield change
+
+
+def _change(
+    canvas: Canvas,
+    plane: Plane,
+    label: int,
+    mask: Masks | None,
+    old: Masks | None,
+    shares: list[tuple[Box, NDArray[np.bool_]]],
+) -> Change | None:
+    """Return what paints a mask, as far as no other object and none of the shares has its pixels, or else erases."""
+    if mask is not None:
+        box = box_of(mask)
+        there = canvas.read(plane, box)
+        where = mask.crops[0] & ((there == 0) | (there == label))
+        for other, taken in shares:
+            shared = max(box[0], other[0]), max(box[1], other[1]), min(box[2], other[2]), min(box[3], other[3])
+            if shared[0] < shared[2] and shared[1] < shared[3]:
+                where[within(shared, box)] &= ~taken[within(shared, other)]
+        if np.count_nonzero(where) >= LEFT * mask.areas[0]:
+            shares.append((box, where))
+            return painted(canvas, plane, label, cropped(where, box, mask.shape, mask), old=old)
+    return erased(canvas, plane, label, box_of(old)) if old is not None and len(old) else None
 
 
 def masks_into(patch: Patch, masks: Masks) -> Masks:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sam_core import Embedding, ImageError, Masks, Prompt, Sam, propagate, samples
 from sam_napari._change import ArrayCanvas
-from sam_napari._follow import Trail, follow, masks_into, stale
+from sam_napari._follow import Trail, follow, masks_into, repainting, stale
 from sam_napari._source import Box, Plane, Source
 from sam_napari._view import Patch, patch_at
 from tests.fake import FakeSegmenter
@@ -335,6 +335,28 @@ class TestTrail:
         assert trail.starts == (3,)
         self.run(trail, source, canvas)
         assert (canvas.array == 7).any(axis=2).sum(axis=1).tolist() == [12, 12, 8, 8, 8, 8, 8]
+
+    def test_other_objects_stay_as_they_are(self) -> None:
+        boxes = [[(10, 10, 22, 24)]] * 3
+        source, planes = stack_of(*boxes)
+        canvas = ArrayCanvas.blank((3, *SHAPE))
+        canvas.array[0][picture(SHAPE, *boxes[0]) > 0] = 7
+        canvas.array[1, 10:22, 20:30] = 3
+        canvas.array[2, 10:22, 14:30] = 3
+        before = canvas.array.copy()
+        self.run(Trail(7, planes).know(planes[0], seed(*boxes[0])), source, canvas)
+        np.testing.assert_array_equal(canvas.array == 3, before == 3)
+        assert (canvas.array == 7).sum(axis=(1, 2)).tolist() == [12 * 14, 12 * 10, 0]
+
+    def test_where_two_objects_meet_the_first_one_has_it(self) -> None:
+        _, planes = stack_of([], [])
+        canvas = ArrayCanvas.blank((2, *SHAPE))
+        trails = [Trail(7, planes), Trail(8, planes)]
+        for i, box in enumerate([(10, 10, 22, 24), (10, 20, 22, 34)]):
+            trails[i] = trails[i].add(planes[1], seed(box, numbers=[7 + i]))
+        canvas.write(list(repainting(trails, canvas)))
+        assert (canvas.array == 7).sum() == 12 * 14
+        assert (canvas.array == 8).sum() == 12 * 10
 
 
 # -- the embedded model ----------------------------------------------------------------------------------------------
