@@ -5,7 +5,7 @@ napari makes public.
 """
 
 from sam_napari._layers_axes import ROLES, Axes, bare, roles_of
-from sam_napari._layers_canvas import CanvasBusy, LabelsCanvas
+from sam_napari._layers_canvas import LabelsCanvas
 from sam_napari._layers_ghost import Ghost
 from sam_napari._layers_preview import Preview
 from sam_napari._layers_sheet import is_own
@@ -15,7 +15,6 @@ from sam_napari._layers_view import source_of, view_of, where
 __all__ = [
     "ROLES",
     "Axes",
-    "CanvasBusy",
     "Ghost",
     "LabelsCanvas",
     "Over",

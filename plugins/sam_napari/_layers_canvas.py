@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_napari._change import CanvasError, CanvasFull, CanvasGone, Change, Touched, turned, whole
+from sam_napari._change import CanvasBusy, CanvasError, CanvasFull, CanvasGone, Change, Touched, turned, whole
 from sam_napari._layers_axes import Axes, bare, roles_of
 from sam_napari._layers_highest import Highest
 from sam_napari._layers_lazy import Edited
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 AT_ONCE = 1 << 14  # pixels that are written at once; napari takes some 0.2 µs for each
 PATIENCE = 0.04  # seconds that the windows may wait for that
-
-
-class CanvasBusy(CanvasError):
-    """A target whose numbers are still being looked through."""
 
 
 class LabelsCanvas:

@@ -16,8 +16,18 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from sam_core import Masks
-from sam_napari._change import ArrayCanvas, CanvasError, CanvasFull, CanvasGone, Change, Touched, apply, painted
-from sam_napari._layers import CanvasBusy, LabelsCanvas, new_target
+from sam_napari._change import (
+    ArrayCanvas,
+    CanvasBusy,
+    CanvasError,
+    CanvasFull,
+    CanvasGone,
+    Change,
+    Touched,
+    apply,
+    painted,
+)
+from sam_napari._layers import LabelsCanvas, new_target
 from sam_napari._layers_canvas import AT_ONCE
 from sam_napari._layers_lazy import Edited
 from sam_napari._layers_pieces import FEW
