@@ -250,8 +250,9 @@ class Batch:
     def changing(self, canvas: Canvas, *, over: bool = False) -> Iterator[Change]:
         """Yield what paints the objects that are shown; nothing is written. Some may be asked for at a time.
 
-        Each object has one free number on all its planes. Where masks overlap, those that the user kept come first,
-        then the better score. Of an open object of which others have taken half, nothing is painted.
+        On each plane those that the user kept come first, then the better scores: where masks overlap, the earlier one
+        has it. Of an open object of which others have half, nothing is painted. Objects are numbered as they come, each
+        with one free number on all its planes.
 
         Parameters
         ----------
@@ -286,18 +287,16 @@ class Batch:
             planes.setdefault(self.items[i].plane, []).append(i)
         yield from planes.items()
 
-    def _shares(self, taken: Taken, chosen: Sequence[int]) -> list[tuple[int, NDArray[np.bool_]]]:
-        """Share a plane out among items: (h, w) bool each, in the order of the items."""
+    def _shares(self, taken: Taken, chosen: Sequence[int]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """Share a plane out among items: (h, w) bool each."""
         kept = self._states[self._columns.number] == KEPT
-        shares: dict[int, NDArray[np.bool_]] = {}
         for i in sorted(chosen, key=lambda i: (not kept[i], -self._columns.score[i])):
             mask = self.items[i].mask
             where = mask.crops[0] & taken.free(box_of(mask))
             count = np.count_nonzero(where)
             if count and (kept[i] or count >= LEFT * self._columns.area[i]):
                 taken.take(box_of(mask), where)
-                shares[i] = where
-        return sorted(shares.items())
+                yield i, where
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

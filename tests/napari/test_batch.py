@@ -211,7 +211,7 @@ def painted(batch: Batch, canvas: ArrayCanvas, *, over: bool = False) -> NDArray
 def test_where_masks_overlap_the_better_one_is_painted() -> None:
     masks = replace(masks_of((2, 2, 10, 10), (2, 6, 10, 14)), scores=np.array([0.7, 0.8], np.float32))
     batch = Batch().add(found(masks))
-    assert painted(batch, ArrayCanvas.blank(SHAPE))[5, [3, 7, 12]].tolist() == [1, 2, 2]
+    assert painted(batch, ArrayCanvas.blank(SHAPE))[5, [3, 7, 12]].tolist() == [2, 1, 1]
     assert painted(batch.keep(0), ArrayCanvas.blank(SHAPE))[5, [3, 7, 12]].tolist() == [1, 1, 2]
 
 
@@ -270,7 +270,7 @@ def test_every_pixel_is_painted_by_the_best_that_has_it(data: st.DataObject) -> 
         if np.count_nonzero(free) >= 0.5 * free.size:
             expected[y0:y1, x0:x1][free] = i + 1
             numbers.append(i + 1)
-    names = {number: rank for rank, number in enumerate(sorted(numbers), start=1)}
+    names = {number: rank for rank, number in enumerate(numbers, start=1)}
     np.testing.assert_array_equal(labels, np.vectorize(lambda value: names.get(value, 0), otypes=[int])(expected))
 
 
@@ -315,10 +315,17 @@ def quickest(call: object, times: int = 5) -> float:
     assert callable(call)
     took = []
     for _ in range(times):
-        started = time.perf_counter()
+        started = time.thread_time()  # other programs do not count
         call()
-        took.append(time.perf_counter() - started)
+        took.append(time.thread_time() - started)
     return min(took)
+
+
+def longest_piece(batch: Batch, canvas: ArrayCanvas) -> float:
+    """Return how long one has to wait for the next change, at most."""
+    times = [time.thread_time()]
+    times += [time.thread_time() for _ in batch.changing(canvas)]
+    return max(np.diff(times))
 
 
 def test_filters_follow_a_slider_with_5000_objects(many: Batch) -> None:
@@ -333,9 +340,10 @@ def test_decisions_are_taken_at_once_with_5000_objects(many: Batch) -> None:
 
 def test_5000_objects_are_one_step_of_undo(many: Batch) -> None:
     canvas = ArrayCanvas(np.zeros((1010, 660), np.uint16))
-    started = time.perf_counter()
+    started = time.thread_time()
     changes = many.changes(canvas)
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
+    assert longest_piece(many, canvas) < 0.05
     canvas.write(changes)
     assert len(np.unique(canvas.array)) == 5001
     assert canvas.steps == 1

@@ -20,7 +20,8 @@ from scipy import ndimage
 from sam_core import Embedding, Masks, Prompt, Sam, SegmentAllOptions, Tiling, samples, stitch
 from sam_napari import _view
 from sam_napari._engine import Engine
-from sam_napari._everything import Found, Options, Seams, everything, stitched
+from sam_napari._everything import Found, Options, everything, stitched
+from sam_napari._seams import Seams
 from sam_napari._source import Plane, Source
 from sam_napari._view import Patch, patches_of
 from tests.fake import FakeSegmenter
