@@ -343,7 +343,7 @@ def test_5000_objects_are_one_step_of_undo(many: Batch) -> None:
     started = time.thread_time()
     changes = many.changes(canvas)
     assert time.thread_time() - started < 2
-    assert longest_piece(many, canvas) < 0.05
+    assert min(longest_piece(many, canvas) for _ in range(3)) < 0.02  # once in a while, Python tidies up
     canvas.write(changes)
     assert len(np.unique(canvas.array)) == 5001
     assert canvas.steps == 1
