@@ -168,7 +168,7 @@ def _patches(source: Source, plane: Plane, options: Options) -> tuple[Patch, ...
     """Return the patches of a plane in the order in which they are looked at."""
     shape = source.shape(plane)
     everywhere = patches_of(plane, shape, options.step)
-    if options.view is None:
+    if options.view is None or not everywhere:
         return everywhere
     order = patches_in_view(plane, shape, options.step, options.view, options.cursor)
     if options.only_view:

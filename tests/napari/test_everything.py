@@ -239,6 +239,11 @@ def test_coarse_patches_keep_what_the_model_said_of_each_object() -> None:
     assert found.masks.logits == (None,)
 
 
+@pytest.mark.parametrize("options", [Options(), Options(view=(0.0, 0.0, 9.0, 9.0), only_view=True)])
+def test_an_image_without_pixels_has_no_objects(options: Options) -> None:
+    assert look(np.zeros((0, 20), np.uint8), options) == []
+
+
 def test_objects_below_the_usual_limits_are_given_too() -> None:
     class Doubtful(Exact):
         def decode(self, *args: Any, **kwargs: Any) -> Masks:
