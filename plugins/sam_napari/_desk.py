@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from sam_core import Masks, SamError
+from sam_core import EmbeddingCache, Masks, SamError
 from sam_napari._background import in_background
 from sam_napari._controller import Controller, State
 from sam_napari._engine import Engine, EngineStats, engine_for, release
@@ -133,7 +133,9 @@ class Desk:
         self._watch()
 
     def begin(self) -> None:
-        """Take the image that is selected, or else the uppermost one."""
+        """Take the image that is selected, or else the uppermost one; make room on the disk."""
+        keep, folder = int(self.settings.gigabytes * 2**30), self.settings.cache_folder
+        in_background(lambda: EmbeddingCache(folder).prune(keep_bytes=keep), lambda _: None, self.post, "room")
         images = self.images
         active = self.viewer.layers.selection.active
         if images and self.picture is None:

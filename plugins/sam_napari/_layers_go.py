@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +40,19 @@ def go_to(viewer: Viewer, layer: Layer, plane: Plane, box: Box, roles: Sequence[
     side = max(box[2] - box[0], box[3] - box[1]) / resolution(viewer, layer, axes, plane.axes)
     if not SMALL <= side <= LARGE:
         camera.zoom *= GOOD / side
+
+
+def standpoint(viewer: Viewer) -> Callable[[], None]:
+    """Return what brings the view back to where it is now."""
+    viewer = bare(viewer)
+    camera = getattr(viewer, "scene", viewer).camera
+    center, zoom, point = camera.center, camera.zoom, viewer.dims.point
+
+    def back() -> None:
+        viewer.dims.point = point
+        camera.center, camera.zoom = center, zoom
+
+    return back
 
 
 def _world(viewer: Viewer, layer: Layer, place: NDArray[np.float64]) -> NDArray[np.float64]:

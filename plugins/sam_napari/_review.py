@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Literal
 
 from sam_core import Prompt
@@ -11,7 +11,7 @@ from sam_napari._batch import Batch, Item, Limits, unpainted
 from sam_napari._change import Change, box_of, grown
 from sam_napari._draft import Draft, best_of, candidates_of, objection
 from sam_napari._everything import Found, Options, everything, stitched
-from sam_napari._layers_go import go_to
+from sam_napari._layers_go import go_to, standpoint
 from sam_napari._notify import sentence
 from sam_napari._source import Plane
 from sam_napari._view import patch_at, patch_for, region_of
@@ -54,6 +54,7 @@ class Review:
         self._job: Job | None = None
         self._painting: Generator[int, None, None] | None = None
         self._asked = 0
+        self._return: Callable[[], None] | None = None
         desk.attend(self)
 
     # -- where it stands ---------------------------------------------------------------------------------------------
@@ -100,6 +101,7 @@ class Review:
         options = Options(desk.step, region, None, scope == "screen", min_iou=desk.min_iou)
         desk.act("release")
         desk.busy, desk.hint, self._open = True, HINT, True
+        self._return = standpoint(desk.viewer)
         planes = source.planes(plane) if scope == "stack" else (plane,)
         self.batch, self.parts, self.done = Batch(), 0, 0
         found = (
@@ -127,6 +129,7 @@ class Review:
             self._job.cancel()
             self._job = None
         if self._open:
+            self._return = None  # whatever is looked at now, it is something else
             self._close()
 
     def settle(self) -> bool:
@@ -184,7 +187,11 @@ class Review:
 
     def discard(self) -> None:
         """Throw everything away."""
-        self.abandon()
+        if self._job is not None:
+            self._job.cancel()
+            self._job = None
+        if self._open:
+            self._close()
         self.desk.changed()
 
     def fix(self, plane: Plane, point: tuple[float, float], step: int, sign: int) -> bool:
@@ -337,3 +344,6 @@ class Review:
         self.batch, self._past = Batch(), []
         self._drafts.clear()
         self.desk.point_out(None)
+        if self._return is not None:
+            self._return()
+        self._return = None

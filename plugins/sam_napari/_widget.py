@@ -110,6 +110,7 @@ class SegmentAnything(QWidget):
         self._detach()
         self._mailbox.close()
         self.desk.close()
+        self.deleteLater()  # or what Qt holds of it would hold all the rest
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
