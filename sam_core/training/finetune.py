@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ ASKED = 32  # objects of a held-out image that are clicked and boxed, at most
 CHECKED = 4  # images that thresholds are chosen on
 CHECKED_SIDE = 768  # pixels of them
 NUDGES = (-0.15, -0.075, 0.075, 0.15)  # of a threshold
-GAIN = 0.005  # mSA that another threshold has to bring
+GAIN = 0.005  # mSA; what differs by less is about as good
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def measure(model: Sam, items: Iterable[Item]) -> dict[str, float]:
 
 
 def choose_thresholds(folder: Path, examples: Sequence[Example], device: str) -> tuple[SegmentAllOptions, float]:
-    """Choose the score of proposals, then that of masks, by the mSA on images trained on; only for a clear gain."""
+    """Choose the score of proposals, then that of masks, by the mSA on images trained on."""
     family, fingerprint, options = load_family(folder, device=device)
     assert isinstance(family, CellFamily)
     corner = slice(CHECKED_SIDE)
@@ -178,18 +178,31 @@ def choose_thresholds(folder: Path, examples: Sequence[Example], device: str) ->
         found = (Masks.merge([Masks.empty(e.image_shape), *segment_all(model, e)]).to_labels() for e in embeddings)
         return float(np.mean([msa(iou_table(labels, drawn)) for (_, labels), drawn in zip(planes, found, strict=True)]))
 
-    best = score(options, family.min_proposal), options, family.min_proposal
-    for nudge in NUDGES:
-        proposal = float(np.clip(family.min_proposal + nudge, 0.05, 0.95))
-        best = _better(best, (score(options, proposal), options, proposal))
-    for nudge in NUDGES:
-        other = replace(options, min_score=float(np.clip(options.min_score + nudge, 0.05, 0.95)))
-        best = _better(best, (score(other, best[2]), other, best[2]))
-    return best[1], best[2]
+    proposals = {p: score(options, p) for p in _around(family.min_proposal)}
+    min_proposal = best_threshold(proposals, family.min_proposal)
+    masks = {s: score(replace(options, min_score=s), min_proposal) for s in _around(options.min_score)}
+    return replace(options, min_score=best_threshold(masks, options.min_score, lax=True)), min_proposal
 
 
-def _better(best: tuple[float, Any, float], other: tuple[float, Any, float]) -> tuple[float, Any, float]:
-    return other if other[0] > best[0] + GAIN else best
+def best_threshold(scores: Mapping[float, float], present: float, *, lax: bool = False) -> float:
+    """Choose of thresholds, each with what it brings, the best; the present one unless another is clearly better.
+
+    With `lax`, the lowest that is about as good as the best: on other images the model is less sure of itself.
+
+    Examples
+    --------
+    >>> scores = {0.4: 0.300, 0.5: 0.302, 0.6: 0.303}
+    >>> best_threshold(scores, 0.5), best_threshold(scores, 0.5, lax=True)
+    (0.5, 0.4)
+    """
+    best = max(scores, key=lambda threshold: scores[threshold])
+    if lax and scores[best] > 0:
+        return min(threshold for threshold, score in scores.items() if score >= scores[best] - GAIN)
+    return best if scores[best] > scores[present] + GAIN else present
+
+
+def _around(threshold: float) -> list[float]:
+    return [threshold, *(round(float(np.clip(threshold + nudge, 0.05, 0.95)), 3) for nudge in NUDGES)]
 
 
 def _adapt(

@@ -19,7 +19,7 @@ from sam_core.modeling.cell import CellNetwork
 from sam_core.modeling.checkpoint import write_checkpoint
 from sam_core.training import finetune
 from sam_core.training.crops import CropOptions, Example
-from sam_core.training.finetune import FineTuneOptions, choose_thresholds, fine_tune
+from sam_core.training.finetune import FineTuneOptions, best_threshold, choose_thresholds, fine_tune
 from sam_core.training.held_out import read_parts, split
 from sam_core.training.versions import Version, draw_versions, draw_window, encoded
 from tests.tiny import TINY
@@ -240,6 +240,20 @@ def test_the_command_tells_before_and_after(base: Path, tmp_path: Path, monkeypa
     assert CliRunner().invoke(cli.app, ["train", "run.toml", "--steps", "2"]).exit_code == 2
 
 
-def test_thresholds_are_changed_only_for_a_gain(base: Path) -> None:
+@pytest.mark.parametrize(
+    ("scores", "lax", "expected"),
+    [
+        ({0.4: 0.30, 0.5: 0.30, 0.6: 0.303}, False, 0.5),  # no clear gain
+        ({0.4: 0.31, 0.5: 0.30, 0.6: 0.303}, False, 0.4),
+        ({0.4: 0.30, 0.5: 0.302, 0.6: 0.303}, True, 0.4),  # about as good, and more forgiving
+        ({0.4: 0.29, 0.5: 0.30, 0.6: 0.34}, True, 0.6),
+        ({0.4: 0.0, 0.5: 0.0, 0.6: 0.0}, True, 0.5),  # nothing to learn from
+    ],
+)
+def test_thresholds_are_changed_for_a_gain(scores: dict[float, float], lax: bool, expected: float) -> None:
+    assert best_threshold(scores, 0.5, lax=lax) == expected
+
+
+def test_thresholds_of_a_model_that_finds_nothing_stay(base: Path) -> None:
     options, min_proposal = choose_thresholds(base, examples()[:1], "cpu")
     assert (options, min_proposal) == (Sam.from_pretrained(base).segment_all_options, 0.4)
