@@ -123,6 +123,7 @@ class Desk:
         self._channel = 0
         self._made: Layer | None = None
         self._pinned = False  # while an object is pointed out, nothing else is shown
+        self._removing = False  # while napari removes the image
         self.plane: Plane | None = None
         """Which is on screen."""
         self._journalled = False
@@ -427,7 +428,9 @@ class Desk:
         """Let go of a layer that was removed."""
         gone = event.value
         if self.picture is not None and gone is self.picture.layer:
+            self._removing = True
             self._clear()
+            self._removing = False
             self._tell_later(f"“{gone.name}” was removed. Choose another image; the objects stay as they are.")
         elif self.canvas is not None and gone is self.canvas.layer:
             self._leave_target()
@@ -480,11 +483,15 @@ class Desk:
         self._unprepared = [self._ghost, self.preview]
 
     def _banish(self) -> None:
-        for each in (self._ghost, self.preview):
-            if each is not None:
-                each.close()
+        gone = [each for each in (self._ghost, self.preview) if each is not None]
         self._ghost = self.preview = None
         self._unprepared = []
+        for each in gone:
+            # While napari removes a layer, to remove another one lets software OpenGL draw what is freed.
+            if self._removing:
+                self.post(each.close)
+            else:
+                each.close()
 
     def _fitting_target(self) -> Layer | None:
         """Return the layer to paint on to begin with: what the user selected, or what was made for the image before."""
