@@ -322,5 +322,6 @@ def _card(source: str | Path, parts: Parts, before: dict[str, float], after: dic
     return (
         f"# Fine-tuned from {source}\n\nTrained on {len(parts.train)} images: {', '.join(_names(parts.train))}.\n"
         f"Measured on what was held out, {parts.told} ({after['objects']} objects):\n\n"
-        f"| | before | after |\n|---|---:|---:|\n{rows}"
+        f"| | before | after |\n|---|---:|---:|\n{rows}\n"
+        "It is for images like these, and has forgotten some of what it knew about others.\n"
     )
