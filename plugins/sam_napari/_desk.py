@@ -7,25 +7,21 @@ places on planes, and hands both to the controller.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import numpy as np
+from napari.layers import Image, Labels
 
-from sam_core import EmbeddingCache, Masks, SamError
-from sam_napari._background import in_background
+from sam_core import SamError
+from sam_napari._archive import Archive, make_room
 from sam_napari._controller import Controller, State
 from sam_napari._engine import Engine, EngineStats, engine_for, release
-from sam_napari._export import export
-from sam_napari._journal import Entry, Journal
-from sam_napari._layers import Ghost, LabelsCanvas, Preview, bare, is_own, new_target
+from sam_napari._layers import LabelsCanvas, bare, is_own, new_target
 from sam_napari._notify import sentence
 from sam_napari._picture import Picture, Wires
-from sam_napari._record import Record, record_of
-from sam_napari._replay import replay
 from sam_napari._settings import Settings
 from sam_napari._source import Plane, Source
+from sam_napari._stage import Stage
 from sam_napari._view import patches_in_view, step_for
 
 if TYPE_CHECKING:
@@ -39,23 +35,6 @@ HINT = (
     "Click takes the object under the pointer. Shift-click takes a spot away, Ctrl-click adds one, a drag draws a box."
 )
 ELSEWHERE = "Select the image or its objects in the list of layers, with the tool that moves the picture, to go on."
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What is under the pointer.
-
-    Parameters
-    ----------
-    score
-        How good it may be.
-    chosen, of
-        Which candidate it is, of how many; `of` is 0 for an object that is there already.
-    """
-
-    score: float
-    chosen: int
-    of: int
 
 
 class Run(Protocol):
@@ -98,35 +77,22 @@ class Desk:
         self.picture: Picture | None = None
         self.canvas: LabelsCanvas | None = None
         self.controller: Controller | None = None
-        self.record: Record | None = None
-        """What is known of the image from before; None while it is looked up."""
         self.model = settings.weights
         self.engine = self._engine()
-        self.shown: Shown | None = None
-        """What is under the pointer."""
-        self.min_iou = 0.5
-        """How much an object overlaps itself on the next plane, at least."""
+        self.stage, self.archive = Stage(self.viewer), Archive(self)
+        self.plane: Plane | None = None
+        """Which is on screen."""
         self.step = 1
         """Pixels of the image along each side of a pixel that the model sees."""
-        self.pointed: Callable[[], None] = lambda: None
-        """Called when `shown` changes, with each move of the mouse."""
+        self.min_iou = 0.5
+        """How much an object overlaps itself on the next plane, at least."""
         self.busy = False
         """While everything is reviewed, or objects are followed: one of both at a time."""
         self.hint = ""
         """What can be done at the moment, where that is not what it mostly is."""
         self._told, self._advance = "", True
-        self.preview: Preview | None = None
-        """Shows what was found and is not painted yet."""
-        self._ghost: Ghost | None = None
-        self._unprepared: list[Ghost | Preview] = []
-        self._roles: tuple[str, ...] = ()
-        self._channel = 0
+        self._reading: tuple[tuple[str, ...], int] = ((), 0)  # roles and channel that target and stage were made for
         self._made: Layer | None = None
-        self._pinned = False  # while an object is pointed out, nothing else is shown
-        self._removing = False  # while napari removes the image
-        self.plane: Plane | None = None
-        """Which is on screen."""
-        self._journalled = False
         self._listeners: list[Callable[[], None]] = []
         self._runs: list[Run] = []
         self._wires, self._names = Wires(), Wires()
@@ -135,8 +101,7 @@ class Desk:
 
     def begin(self) -> None:
         """Take the image that is selected, or else the uppermost one; make room on the disk."""
-        keep, folder = int(self.settings.gigabytes * 2**30), self.settings.cache_folder
-        in_background(lambda: EmbeddingCache(folder).prune(keep_bytes=keep), lambda _: None, self.post, "room")
+        make_room(self.settings, self.post)
         images = self.images
         active = self.viewer.layers.selection.active
         if images and self.picture is None:
@@ -212,12 +177,12 @@ class Desk:
     @property
     def images(self) -> list[Layer]:
         """Layers that can be segmented."""
-        return [layer for layer in self.viewer.layers if type(layer).__name__ == "Image"]
+        return [layer for layer in self.viewer.layers if isinstance(layer, Image)]
 
     @property
     def targets(self) -> list[Layer]:
         """Layers that can be painted."""
-        return [layer for layer in self.viewer.layers if type(layer).__name__ == "Labels" and not is_own(layer)]
+        return [layer for layer in self.viewer.layers if isinstance(layer, Labels) and not is_own(layer)]
 
     # -- what is chosen ----------------------------------------------------------------------------------------------
 
@@ -227,8 +192,8 @@ class Desk:
         if layer is not None:
             self.picture = self._trying(lambda: Picture(self.viewer, layer, self._renewed))
         if self.picture is not None:
-            self._haunt()
-            self._look_up()
+            self._set_up(self.picture)
+            self.archive.look_up(self.picture)
             self.use_target(self._fitting_target())
         self.changed()
         self.look_soon()
@@ -289,6 +254,10 @@ class Desk:
         self._warn(text)
         self.changed()
 
+    def tell_later(self, text: str) -> None:
+        """Say something from another thread, or unless all layers go because the window is closed."""
+        self.post(lambda: self.tell(text))
+
     # -- what is done ------------------------------------------------------------------------------------------------
 
     def place(self, position: World, *, clip: bool = False) -> tuple[Plane, tuple[float, float]] | None:
@@ -335,82 +304,8 @@ class Desk:
         """Do a small piece of what can wait; whether there is more. Called when nothing else is to be done."""
         if self.controller is None or self.canvas is None:
             return False
-        if self.record is not None and not self._journalled:
-            self._journalled = True
-            self.controller.retarget(self.canvas, self._journal(self.canvas))
-        if self._unprepared:
-            self._unprepared.pop(0).prepare()
-            return True
-        return self.controller.tidy()
-
-    def resume(self, entry: Entry) -> None:
-        """Paint what a journal says on a new target, in the background, and go on from there."""
-        picture = self.picture
-        if picture is None:
-            return
-        layer = new_target(self.viewer, picture.layer, picture.roles)
-        data = layer.data
-
-        def painted(came: object) -> None:
-            layer.refresh()
-            if isinstance(came, Exception):
-                self.tell(sentence(came))
-            elif picture is self.picture and layer in self.viewer.layers:
-                self.use_target(layer)
-
-        in_background(lambda: replay(entry.path, out=data), painted, self.post, "replay")
-
-    def export(self, path: Path, then: Callable[[], None] | None = None) -> None:
-        """Write the objects in the format that the ending of a path names, in the background.
-
-        Parameters
-        ----------
-        path
-            Where to.
-        then
-            Called when that went well; without it the user is told.
-        """
-        canvas, picture = self.canvas, self.picture
-        if canvas is None or picture is None:
-            return
-        data, meta, _ = canvas.layer.as_layer_data_tuple()
-        data = data.copy() if isinstance(data, np.ndarray) else data  # one may go on painting
-        levels = picture.layer.data
-        image = levels[0] if picture.layer.multiscale else levels
-
-        def written(came: object) -> None:
-            if isinstance(came, Exception):
-                self.tell(sentence(came))
-            elif then is not None:
-                then()
-            else:
-                self.tell(f"{path} is written.")
-
-        in_background(lambda: export(path, data, meta, image), written, self.post, "export")
-
-    # -- what the controller shows (as `_controller.Ghost`) ----------------------------------------------------------
-
-    def show(self, plane: Plane, masks: Masks, score: float, chosen: int, of: int) -> None:
-        """Draw what is under the pointer."""
-        if self._ghost is not None and not self._pinned:
-            self._ghost.show(plane, masks, score, chosen, of)
-            self.shown = Shown(score, chosen, of)
-            self.pointed()
-
-    def point_out(self, object_: tuple[Plane, Masks, float] | None) -> None:
-        """Draw an object that is asked about, with its score, in the place of what is under the pointer."""
-        self._pinned = object_ is not None
-        if self._ghost is not None and object_ is not None:
-            self._ghost.show(*object_)
-        elif self._ghost is not None:
-            self._ghost.hide()
-
-    def hide(self) -> None:
-        """Draw nothing."""
-        if self._ghost is not None and not self._pinned:
-            self._ghost.hide()
-        self.shown = None
-        self.pointed()
+        self.archive.begin_late()
+        return self.stage.prepare() or self.controller.tidy()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -428,27 +323,26 @@ class Desk:
         """Let go of a layer that was removed."""
         gone = event.value
         if self.picture is not None and gone is self.picture.layer:
-            self._removing = True
-            self._clear()
-            self._removing = False
-            self._tell_later(f"“{gone.name}” was removed. Choose another image; the objects stay as they are.")
+            self._clear(removing=True)
+            self.tell_later(f"“{gone.name}” was removed. Choose another image; the objects stay as they are.")
         elif self.canvas is not None and gone is self.canvas.layer:
             self._leave_target()
-            self._tell_later(
+            self.tell_later(
                 f"“{gone.name}” was removed. Choose other objects or a new layer, or resume from the journal."
             )
-            self._look_up()
+            self.archive.look_up(self.picture)
         self.changed()
 
-    def _clear(self) -> None:
-        """Let go of image and target."""
+    def _clear(self, *, removing: bool = False) -> None:
+        """Let go of image and target; `removing` while napari removes the image."""
         self._leave_target()
-        self._banish()
+        # To remove another layer then lets software OpenGL draw what is freed.
+        self.stage.close(self.post if removing else None)
+        self.archive.look_up(None)
         if self.picture is not None:
             self.picture.close()
         self.engine.forget(self)
-        self.picture = self.record = self.plane = self.shown = None
-        self._pinned = False
+        self.picture = self.plane = None
         self._told = ""
 
     def _leave_target(self) -> None:
@@ -464,34 +358,17 @@ class Desk:
     def _paint_on(self, canvas: LabelsCanvas) -> None:
         self._leave_target()
         assert self.picture is not None
-        self.canvas, journal = canvas, self._journal(canvas)
-        self._journalled = journal is not None or not self.settings.keep
-        made = Controller(self.engine, canvas, self, journal, self.tell, post=self.post, changed=self.changed)
+        self.canvas, journal = canvas, self.archive.journal(canvas)
+        made = Controller(self.engine, canvas, self.stage, journal, self.tell, post=self.post, changed=self.changed)
         made.target.advance, made.source = self._advance, self.picture.source
         self.controller, self._told = made, ""
         for emitter in (canvas.layer.events.name, canvas.layer.events.mode, self.picture.layer.events.name):
             self._names.connect(emitter, lambda _=None: self.changed())
 
-    def _haunt(self) -> None:
-        """Make the layers that show what is not painted; napari takes long to add and remove them, so they stay."""
-        picture = self.picture
-        assert picture is not None
-        self._banish()
-        self._roles, self._channel = picture.roles, picture.channel
-        self._ghost = Ghost(self.viewer, picture.layer, picture.roles)
-        self.preview = Preview(self.viewer, picture.layer, picture.roles)
-        self._unprepared = [self._ghost, self.preview]
-
-    def _banish(self) -> None:
-        gone = [each for each in (self._ghost, self.preview) if each is not None]
-        self._ghost = self.preview = None
-        self._unprepared = []
-        for each in gone:
-            # While napari removes a layer, to remove another one lets software OpenGL draw what is freed.
-            if self._removing:
-                self.post(each.close)
-            else:
-                each.close()
+    def _set_up(self, picture: Picture) -> None:
+        """Make what shows things over the image."""
+        self._reading = (picture.roles, picture.channel)
+        self.stage.open(picture)
 
     def _fitting_target(self) -> Layer | None:
         """Return the layer to paint on to begin with: what the user selected, or what was made for the image before."""
@@ -519,7 +396,7 @@ class Desk:
         assert picture is not None
         self._told = ""
         if self.controller is not None and self.canvas is not None:
-            if (self._roles, self._channel) == (picture.roles, picture.channel):
+            if self._reading == (picture.roles, picture.channel):
                 self.controller.source = picture.source
             else:
                 self._read_otherwise(self.canvas)
@@ -530,9 +407,9 @@ class Desk:
         """Go on after axes or channel changed: with another target where this one is empty and ours or does not fit."""
         layer, picture = canvas.layer, self.picture
         assert picture is not None
-        empty = layer is self._made and self._roles != picture.roles and canvas.next_label() == 1
+        empty = layer is self._made and self._reading[0] != picture.roles and canvas.next_label() == 1
         self._leave_target()
-        self._haunt()
+        self._set_up(picture)
         if empty:
             self.viewer.layers.remove(layer)
         self.use_target(None if empty or not self._fits(layer) else layer)
@@ -541,47 +418,6 @@ class Desk:
         settings = self.settings
         cache = Path(settings.folder) if settings.folder else None
         return engine_for(self.model, device=settings.device, cache=cache, keep_bytes=settings.megabytes << 20)
-
-    def _look_up(self) -> None:
-        """Find out what was done with the image before; of an image that is not in memory, in the background."""
-        picture = self.picture
-        if picture is None:
-            return
-        layer, folder = picture.layer, self.settings.journal_folder
-        pixels = layer.data[0] if layer.multiscale else layer.data
-
-        def found(came: Record | Exception) -> None:
-            if isinstance(came, Record) and picture is self.picture:
-                self.record = came
-                self.changed()
-
-        if isinstance(pixels, np.ndarray):
-            found(record_of(pixels, layer.ndim, folder))
-        else:
-            in_background(lambda: record_of(pixels, layer.ndim, folder), found, self.post, "record")
-
-    def _journal(self, canvas: LabelsCanvas) -> Journal | None:
-        if self.record is None or self.picture is None or not self.settings.keep:
-            return None
-        layer, picture = canvas.layer, self.picture
-        opened = {
-            "image": picture.layer.name,
-            "path": str(getattr(picture.layer.source, "path", None) or ""),
-            "target": layer.name,
-            "shape": canvas.array_shape,
-            "dtype": str(canvas.dtype),
-            "axes": list(picture.source.roles),
-            "scale": [float(size) for size in layer.scale],
-            "units": [str(unit) for unit in layer.units],
-            "channel": picture.channel,
-            "as_displayed": picture.as_displayed,
-            "model": self.model,
-        }
-        return Journal(self.settings.journal_folder, self.record.key, opened, self._tell_later)
-
-    def _tell_later(self, text: str) -> None:
-        """Say something from another thread, or unless all layers go because the window is closed."""
-        self.post(lambda: self.tell(text))
 
     def _trying(self, make: Callable[[], T]) -> T | None:
         """Do something that may not be possible, and say so then."""

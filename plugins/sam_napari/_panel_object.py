@@ -49,7 +49,7 @@ class ObjectPanel(QWidget):
 
     def point(self) -> None:
         """Show what is under the pointer."""
-        shown = self._desk.shown
+        shown = self._desk.stage.shown
         if shown is None:
             self.pointed.setText("Under the pointer: —")
         elif not shown.of:

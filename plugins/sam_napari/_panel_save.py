@@ -30,7 +30,7 @@ class SavePanel(QWidget):
 
     def refresh(self) -> None:
         """Show what can be resumed."""
-        record = self._desk.record
+        record = self._desk.archive.record
         entries = () if record is None else record.entries
         self.export.setEnabled(self._desk.is_ready)
         self._past.setVisible(bool(entries))
@@ -45,9 +45,11 @@ class SavePanel(QWidget):
             return
         path, kind = QFileDialog.getSaveFileName(self, "Export objects", canvas.layer.name, ";;".join(KINDS))
         if path:
-            self._desk.export(Path(path if path.lower().endswith((*KINDS.values(), ".tiff")) else path + KINDS[kind]))
+            self._desk.archive.export(
+                Path(path if path.lower().endswith((*KINDS.values(), ".tiff")) else path + KINDS[kind])
+            )
 
     def _resume(self) -> None:
-        record = self._desk.record
+        record = self._desk.archive.record
         if record is not None and 0 <= self.journals.currentIndex() < len(record.entries):
-            self._desk.resume(record.entries[self.journals.currentIndex()])
+            self._desk.archive.resume(record.entries[self.journals.currentIndex()])

@@ -122,7 +122,7 @@ class Pursuit:
         if self._painting is not None:
             self._paint_on()
             return True
-        return self._job is not None and self.desk.preview is not None and not self.desk.preview.settle()
+        return self._job is not None and self.desk.stage.preview is not None and not self.desk.stage.preview.settle()
 
     # -- inside: what is known ---------------------------------------------------------------------------------------
 
@@ -188,8 +188,8 @@ class Pursuit:
         self.done += 1
         for label in {int(number) for number in masks.prompt}:
             self._trails[label] = self._trails[label].add(plane, masks)
-        if self.desk.preview is not None:
-            self.desk.preview.add(plane, masks)
+        if self.desk.stage.preview is not None:
+            self.desk.stage.preview.add(plane, masks)
         self.desk.changed()
 
     def _end(self, error: Exception | None) -> None:
@@ -231,8 +231,8 @@ class Pursuit:
 
     def _finish(self) -> None:
         self._painting, self.desk.busy = None, False
-        if self.desk.preview is not None:
-            self.desk.preview.clear()
+        if self.desk.stage.preview is not None:
+            self.desk.stage.preview.clear()
 
 
 def _joined(parts: Sequence[Masks]) -> Masks:

@@ -137,7 +137,7 @@ class Review:
         if self._painting is not None:
             self._paint_on()
             return True
-        return self._open and self.desk.preview is not None and not self.desk.preview.settle()
+        return self._open and self.desk.stage.preview is not None and not self.desk.stage.preview.settle()
 
     # -- the decisions -----------------------------------------------------------------------------------------------
 
@@ -170,8 +170,8 @@ class Review:
             batch, current = self._past.pop()
             self._drafts.clear()
             for i, (old, new) in enumerate(zip(batch.items, self.batch.items, strict=False)):
-                if old is not new and self.desk.preview is not None:
-                    self.desk.preview.replace(i, old.mask)
+                if old is not new and self.desk.stage.preview is not None:
+                    self.desk.stage.preview.replace(i, old.mask)
             self._become(batch)
             self._ask_about(current)
 
@@ -217,7 +217,7 @@ class Review:
     # -- inside: the run ---------------------------------------------------------------------------------------------
 
     def _add(self, found: Found) -> None:
-        canvas, preview = self.desk.canvas, self.desk.preview
+        canvas, preview = self.desk.canvas, self.desk.stage.preview
         if canvas is None or preview is None or not self._open:
             return
         self.parts, self.done = found.of, found.done
@@ -252,8 +252,8 @@ class Review:
 
     def _become(self, batch: Batch) -> None:
         self.batch = batch
-        if self.desk.preview is not None:
-            self.desk.preview.set_visible(batch.visible)
+        if self.desk.stage.preview is not None:
+            self.desk.stage.preview.set_visible(batch.visible)
         self.desk.changed()
 
     def _ask_next(self) -> None:
@@ -266,7 +266,10 @@ class Review:
         about, picture = self.item, self.desk.picture
         if about is not None and picture is not None and go:
             go_to(self.desk.viewer, picture.layer, about.plane, box_of(about.mask), picture.roles)
-        self.desk.point_out(None if about is None else (about.plane, about.mask, about.score))
+        if about is None:
+            self.desk.stage.let_go()
+        else:
+            self.desk.stage.point_out(about.plane, about.mask, about.score)
         self.desk.changed()
 
     def _correct(self, item: int, draft: Draft, prompt: Prompt, step: int) -> None:
@@ -302,10 +305,10 @@ class Review:
             return
         self._drafts[item] = Draft(draft.plane, 1, prompt, after, 0, after)
         self._past = [*self._past[1 - PAST :], (self.batch, item)]
-        if self.desk.preview is not None:
-            self.desk.preview.replace(item, after)
+        if self.desk.stage.preview is not None:
+            self.desk.stage.preview.replace(item, after)
         self._become(self.batch.replace(item, after))
-        self.desk.point_out((draft.plane, after, float(after.scores[0])))
+        self.desk.stage.point_out(draft.plane, after, float(after.scores[0]))
 
     # -- inside: painting --------------------------------------------------------------------------------------------
 
@@ -335,15 +338,15 @@ class Review:
         self.desk.changed()
 
     def _close(self) -> None:
-        if self._open and self.desk.preview is not None:
-            self.desk.preview.clear()
+        if self._open and self.desk.stage.preview is not None:
+            self.desk.stage.preview.clear()
         if self._painting is not None:
             self._painting.close()  # which completes the step of undo
         self.desk.busy, self.desk.hint, self._open = False, "", False
         self._painting = self.current = None
         self.batch, self._past = Batch(), []
         self._drafts.clear()
-        self.desk.point_out(None)
+        self.desk.stage.let_go()
         if self._return is not None:
             self._return()
         self._return = None

@@ -78,7 +78,7 @@ class Tour:
             then()
         else:
             self._trying(lambda: folder.labels.parent.mkdir(exist_ok=True))
-            self.desk.export(folder.labels, then)
+            self.desk.archive.export(folder.labels, then)
 
     def _show(self, folder: Folder) -> None:
         """Take away what was opened, and open another image."""

@@ -83,7 +83,7 @@ class SegmentAnything(QWidget):
         self._end_settings = on_change(self.desk.use_settings)
         self.desk.listen(self._refresh_soon)
         self.desk.listen(self._idle)
-        self.desk.pointed = self.object.point
+        self.desk.stage.changed = self.object.point
         self._beat = QTimer(self)
         self._beat.timeout.connect(lambda: self._mailbox.call(self._look_at_model))
         self._beat.start(BEAT)

@@ -33,7 +33,7 @@ def click() -> None:
     window = opened("cells")
     y, x = closer(window)
     window.move(y, x)
-    window.until(lambda: window.panel.desk.shown)
+    window.until(lambda: window.panel.desk.stage.shown)
     save(window, "hover")
     candidates(window, y, x)
     window.click(y, x)
@@ -49,7 +49,7 @@ def candidates(window: Any, y: float, x: float) -> None:
     from tests.napari.hand import SHIFT
 
     parts, side = [], 260
-    for _ in range(window.panel.desk.shown.of):
+    for _ in range(window.panel.desk.stage.shown.of):
         window.settle(300)
         place, picture = window.at(y, x), window.viewer.window._qt_viewer.canvas.screenshot()
         ratio = picture.devicePixelRatio()

@@ -59,7 +59,7 @@ def test_one_click_an_object(opened: Any) -> None:
     found = []
     for number, y, x in middles(sample.labels, 8):
         window.move(y / 2, x / 2)
-        window.until(lambda: window.desk.shown)
+        window.until(lambda: window.desk.stage.shown)
         before = np.count_nonzero(window.labels)
         window.click(y / 2, x / 2)
         window.until(lambda before=before: np.count_nonzero(window.labels) > before)
@@ -88,10 +88,10 @@ def test_the_wheel_goes_through_the_candidates(opened: Any) -> None:
     window = opened(sample.image)
     _, y, x = middles(sample.labels, 1)[0]
     window.move(y, x)
-    window.until(lambda: window.desk.shown and window.desk.shown.of > 1)
-    first = window.desk.shown.chosen
+    window.until(lambda: window.desk.stage.shown and window.desk.stage.shown.of > 1)
+    first = window.desk.stage.shown.chosen
     window.wheel(1, SHIFT)
-    assert window.desk.shown.chosen != first
+    assert window.desk.stage.shown.chosen != first
     window.click(y, x)
     window.until(lambda: window.desk.state.label)
     chosen = window.desk.state.chosen
@@ -110,7 +110,7 @@ def test_what_is_shown_is_on_screen(opened: Any) -> None:
     window.settle(200)
     before = window.viewer.screenshot(canvas_only=True, flash=False).astype(int)
     window.move(y, x)
-    window.until(lambda: window.desk.shown)
+    window.until(lambda: window.desk.stage.shown)
     window.settle(200)
     shown = window.viewer.screenshot(canvas_only=True, flash=False).astype(int)
     changed = np.abs(shown - before).max(axis=2) > 30

@@ -87,7 +87,7 @@ def test_opening_it_on_an_image_is_enough(open_panel: Open, fake: FakeSegmenter)
     assert window.layer.name == "cells objects"
     assert window.viewer.layers.selection.active is window.layer
     window.move(20, 20)
-    window.until(lambda: window.desk.shown)
+    window.until(lambda: window.desk.stage.shown)
     assert window.labels.max() == 0, "a ghost is not painted"
     window.take(20, 20)
     np.testing.assert_array_equal(window.labels[:45, :45], squares()[:45, :45] > 0)
@@ -328,8 +328,8 @@ def test_what_was_done_is_resumed(open_panel: Open) -> None:
 
     second = open_panel()
     second.settle(50)
-    assert second.desk.record is not None
-    assert len(second.desk.record.entries) == 1
+    assert second.desk.archive.record is not None
+    assert len(second.desk.archive.record.entries) == 1
     second.panel.save.resume.click()
     second.until(lambda: second.layer.data.max() == 9)
     np.testing.assert_array_equal(second.labels, expected)
@@ -466,10 +466,10 @@ def test_export(open_panel: Open, tmp_path: Path, ending: str) -> None:
     window = open_panel()
     window.take(20, 20)
     path = tmp_path / f"out{ending}"
-    window.desk.export(path)
+    window.desk.archive.export(path)
     window.until(path.exists)
     window.until(lambda: "is written" in window.desk.message)
-    window.desk.export(tmp_path / "no" / f"out{ending}")
+    window.desk.archive.export(tmp_path / "no" / f"out{ending}")
     window.until(lambda: "is written" not in window.desk.message)
 
 
