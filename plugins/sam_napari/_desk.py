@@ -102,10 +102,7 @@ class Desk:
     def begin(self) -> None:
         """Take the image that is selected, or else the uppermost one; make room on the disk."""
         make_room(self.settings, self.post)
-        images = self.images
-        active = self.viewer.layers.selection.active
-        if images and self.picture is None:
-            self.use_image(active if active in images else images[-1])
+        self._take_up()
 
     def close(self) -> None:
         """Let go of everything; nothing is called back afterwards."""
@@ -213,7 +210,9 @@ class Desk:
             return
         target = layer
         if target is None:
-            target = self._made = new_target(self.viewer, picture.layer, picture.roles)
+            target = self._made = self._trying(lambda: new_target(self.viewer, picture.layer, picture.roles))
+            if target is None:
+                return
         canvas = self._trying(lambda: LabelsCanvas(self.viewer, target, picture.layer, picture.roles, picture.channel))
         if canvas is not None:
             self._paint_on(canvas)
@@ -315,9 +314,21 @@ class Desk:
         camera = getattr(viewer, "scene", viewer).camera.events  # before napari 0.9 it belonged to the viewer
         for emitter in (dims.point, dims.order, dims.ndisplay, camera.zoom, camera.center):
             self._wires.connect(emitter, lambda _=None: self.look_soon())
+        self._wires.connect(viewer.layers.events.inserted, self._inserted)
         self._wires.connect(viewer.layers.events.removed, self._removed)
         for emitter in (viewer.layers.events.inserted, viewer.layers.selection.events.active):
             self._wires.connect(emitter, lambda _=None: self.changed())
+
+    def _inserted(self, event: Any) -> None:
+        """Begin with an image that was opened, once napari is done with it."""
+        if isinstance(event.value, Image):
+            self.post(self._take_up)
+
+    def _take_up(self) -> None:
+        """Where no image is worked on, begin with the one that is selected, or else the uppermost one."""
+        images, active = self.images, self.viewer.layers.selection.active
+        if images and self.picture is None:
+            self.use_image(active if active in images else images[-1])
 
     def _removed(self, event: Any) -> None:
         """Let go of a layer that was removed."""

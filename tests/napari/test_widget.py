@@ -148,13 +148,27 @@ def test_napari_s_tools_keep_working(open_panel: Open) -> None:
     assert window.labels[70, 80] > 0
 
 
+def test_an_image_that_is_opened_beside_the_panel(open_panel: Open) -> None:
+    window = open_panel(False)
+    assert not window.desk.is_ready
+    first = window.viewer.add_image(squares(), name="cells")
+    window.until(lambda: window.desk.is_ready)
+    window.viewer.reset_view()
+    window.take(20, 20)
+    assert window.labels[20, 20] == 1
+    window.viewer.add_image(squares() // 2, name="another")
+    window.settle(50)
+    assert window.desk.picture is not None
+    assert window.desk.picture.layer is first, "work goes on where it was"
+
+
 def test_a_layer_of_mine_is_the_target_and_is_corrected(open_panel: Open) -> None:
     window = open_panel(False)
     window.viewer.add_image(squares(), name="cells")
     mine = np.zeros((100, 120), np.int32)
     mine[15:35, 15:35] = 40
     layer = window.viewer.add_labels(mine, name="from Cellpose")
-    window.desk.begin()
+    window.settle()
     assert window.layer is layer
     window.take(20, 20)
     assert set(np.unique(window.labels)) == {0, 40}, "the object grew, and kept its number"
