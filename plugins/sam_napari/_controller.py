@@ -29,7 +29,6 @@ from sam_napari._draft import (
     best_of,
     candidates_of,
     fitted,
-    holds,
     objection,
     plan_box,
     plan_click,
@@ -39,6 +38,7 @@ from sam_napari._draft import (
     without,
 )
 from sam_napari._journal import Journal, prompt_facts
+from sam_napari._local import meant
 from sam_napari._sight import Seen, Sight, Spot
 from sam_napari._source import Plane, Region, Source
 from sam_napari._target import Target
@@ -171,7 +171,7 @@ class Controller:
         self._engine, self._ghost, self._tell, self._changed = engine, ghost, tell, changed
         self._source: Source | None = None
         self._generation = 0
-        self._hovered: Spot | None = None
+        self._pointer: tuple[Spot, Point] | None = None
         self._sight: Sight | None = None
         self._seen = Seen()
         self._wishes: deque[Wish] = deque()
@@ -246,24 +246,28 @@ class Controller:
     # -- what the user does ------------------------------------------------------------------------------------------
 
     def hover(self, plane: Plane, point: Point, step: int) -> None:
-        """Show what a click at y, x of the plane would take, as soon as it is known."""
+        """Show what a click at y, x of the plane would take, as soon as it is known.
+
+        What is shown stays while the pointer is on it and nothing better is known; a candidate that the user turned to
+        stays as long as the pointer is on it.
+        """
         spot = Spot.of(plane, point, step)
-        if self._source is None or spot == self._hovered:
+        if self._source is None or (self._pointer is not None and spot == self._pointer[0]):
             return
-        self._hovered = spot
+        self._pointer = (spot, point)
         self._generation += 1
-        if self._sight is not None and (self._sight.spot.plane != plane or not holds(self._sight.mask, point)):
-            self._hide()
         with self._guarded(once=True):
-            if spot in self._seen:
-                self._see(self._seen.sight(spot, point))
-            else:
+            held = None if self._sight is None else self._sight.moved(spot, point)
+            if spot in self._seen and not (held is not None and held.turned):
+                held = self._seen.sight(spot, point)
+            self._see(held)
+            if spot not in self._seen and not (held is not None and held.turned):
                 self._look(spot, point)
 
     def leave(self) -> None:
         """Show nothing: the pointer is elsewhere, or another plane is shown."""
         self._generation += 1
-        self._hovered = None
+        self._pointer = None
         self._hide()
 
     def click(self, plane: Plane, point: Point, step: int) -> None:
@@ -373,6 +377,20 @@ class Controller:
                 self._changed()
             elif generation == self._generation:
                 self._see(self._seen.sight(spot, point))
+            else:
+                self._look_late(self._seen.sight(spot, point))
+
+    def _look_late(self, sight: Sight | None) -> None:
+        """Show what was asked for a little earlier, if it holds the pointer.
+
+        Or else nothing would be shown while the pointer moves: there is always something newer to ask for.
+        """
+        turned = self._sight is not None and self._sight.turned
+        if sight is None or self._pointer is None or self._pointer[0] in self._seen or turned:
+            return
+        sight = sight.moved(*self._pointer)
+        if sight is not None:
+            self._see(sight)
 
     def _see(self, sight: Sight | None) -> None:
         self._sight = sight
@@ -577,6 +595,8 @@ class Controller:
             return self._again(wish, before)
         after = candidates_of(masks)
         after = after[best_of(after)] if len(after) else after
+        if before.prompt is None:
+            after = meant(before.mask, after, wish.point, wish.kind == "include")
         if wish.kind == "exclude" and after.areas.sum() < HALF * before.mask.areas[0]:
             thing = thing_of(things, before, sure=False)
             after = after if thing is None else without(before, thing)
@@ -669,7 +689,7 @@ class Controller:
         if self._source is None:
             self._wishes.clear()
         self._generation += 1
-        self._hovered = self._asked = None
+        self._pointer = self._asked = None
         self._busy = False
         self._seen.clear()
         self._objection = self._trouble = ""

@@ -190,6 +190,7 @@ class Desk:
             self.picture = self._trying(lambda: Picture(self.viewer, layer, self._renewed))
         if self.picture is not None:
             self._set_up(self.picture)
+            self.look()  # so that the image is encoded while napari makes layers, which takes it long
             self.archive.look_up(self.picture)
             self.use_target(self._fitting_target())
         self.changed()

@@ -14,9 +14,15 @@ What a click with Shift takes away
 From an object that others made: the thing under the pointer, as a plain click there would take it, where the model sees
 one that lies in the object and is a good part of it. So one click divides two cells that are one object. Elsewhere, and
 of the model's own answers, the model is asked to correct the object; should it take away more than half, the thing is
-taken away instead, if there is one. On four kinds of images, with mistakes made on purpose, this brings the mean IoU of
-two merged cells from 0.39 to 0.62, and of one with a leak from 0.73 to 0.77; the model's own answers, which this is not
-for, would lose by it.
+taken away instead, if there is one. Of a correction of what others made, only what the click is about is taken: see
+`_local`.
+
+Mean IoU of objects with mistakes made on purpose, before and after one click in the middle of the mistake, 898 objects
+of validation and training images (dsb2018, emps, usiigaci, axon_sem), on which the limits below were chosen:
+
+| two cells in one | a leak | too large all around | a bite missing | too small all around |
+|---|---|---|---|---|
+| 0.47 -> 0.66 | 0.78 -> 0.91 | 0.67 -> 0.81 | 0.78 -> 0.91 | 0.54 -> 0.78 |
 
 A plain click on an object that is there already
 -------------------------------------------------
@@ -62,7 +68,7 @@ KEPT = 0.5  # of the object before, or of the answer, that both must share after
 LEFT = 0.05  # of the object before that must be left of it when a part is cut off
 
 # A thing under the pointer is taken away as it is ...
-SCORE = 0.45  # if it has this score,
+SCORE = 0.6  # if it has this score,
 INSIDE = 0.85  # this part of it lies in the object,
 LEAST, MOST = 0.25, 0.6  # and it is a part of the object within these limits;
 LOOSE = 0.7  # or, where a correction would take away more than half, if this part of it lies in the object.

@@ -74,6 +74,8 @@ def follow(
         How sure one who does not know the plane before has to be of the object, in 0..1: the predicted IoU of what a
         click in its middle finds, times its IoU with what was followed. A model that knows where an object was sees it
         for long after its end; of embryos in 3D, with their ends, twice as much is right with this as without (0).
+        Chosen on stacks that the model was trained on and on synthetic ones: mean IoU of 0, 0.3, 0.4, 0.5, 0.6 is 0.70,
+        0.73, 0.76, 0.76, 0.71.
     step
         Pixels along each side of a pixel that is encoded; objects that are too large for that are seen more coarsely.
     starts

@@ -94,14 +94,13 @@ class Preview:
         self._sheet.layer  # noqa: B018
 
     def add(self, plane: Plane, masks: Masks) -> range:
-        """Show further objects, and return their numbers, counted from 0 in the order in which they came."""
+        """Note further objects, which `settle` shows; return their numbers, from 0 in the order in which they came."""
         first = len(self._items)
         for crop, box in zip(masks.crops, masks.boxes.tolist(), strict=True):
             self._items.append(Shown(plane, tuple(box), crop, len(self._items) % NUMBERS + 1))
         added = range(first, len(self._items))
         self._wanted.update(added)
         self._await(added)
-        self.settle()
         return added
 
     def replace(self, item: int, masks: Masks) -> None:

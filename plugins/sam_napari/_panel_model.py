@@ -26,6 +26,7 @@ class ModelPanel(QWidget):
         super().__init__()
         self._desk = desk
         self._known = [EMBEDDED]
+        self._source = self._licence = ""
         self.choice = QComboBox()
         self.choice.setEditable(True)
         self.choice.setAccessibleName("Model")
@@ -46,8 +47,10 @@ class ModelPanel(QWidget):
         source = self._desk.model
         if source not in self._known:
             self._known.append(source)
+        if source != self._source:
+            self._source, self._licence = source, licence_of(source)
         fill(self.choice, self._known, self._known.index(source))
-        for name, text in _written(source, self._desk.stats).items():
+        for name, text in _written(self._licence, self._desk.stats).items():
             self.lines[name].setText(text)
 
     def _choose(self, source: str) -> None:
@@ -61,9 +64,9 @@ class ModelPanel(QWidget):
             self._choose(str(path.parent if path.name == "config.json" else path))
 
 
-def _written(source: str, stats: EngineStats) -> dict[str, str]:
+def _written(licence: str, stats: EngineStats) -> dict[str, str]:
     """Write numbers for people."""
-    known = {"Licence": licence_of(source)}
+    known = {"Licence": licence}
     if not stats.loaded:
         return known | {"Runs on": stats.trouble or "not loaded yet"}
     asked = stats.memory_hits + stats.disk_hits + stats.encodes

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sam_core import Masks
-from sam_napari._change import Change, box_of, whole
-from sam_napari._follow import Trail, follow
+from sam_napari._change import Canvas, Change, box_of, standing, whole
+from sam_napari._follow import Trail, follow, repainting
 from sam_napari._notify import sentence
 from sam_napari._source import Plane
 
@@ -44,6 +45,7 @@ class Pursuit:
         self._painting: Generator[int, None, None] | None = None
         self._canvas: object = None
         self._labels: list[int] = []
+        self._complete = True  # whether following came, or will come, to its end
         desk.listen(self._notice)
         desk.attend(self)
 
@@ -83,12 +85,13 @@ class Pursuit:
         source, canvas, plane = desk.source, desk.canvas, desk.plane
         if source is None or canvas is None or plane is None or desk.busy:
             return
-        labels = self._labels_on(plane) if everything else [desk.state.label] if desk.state.label else []
+        on = functools.cache(self._objects_on)
+        labels = list(on(plane)) if everything else [desk.state.label] if desk.state.label else []
         if not labels:
             desk.tell("There is no object to follow: click on one first.")
             return
         planes = source.planes(plane)
-        trails = [self._trail(label, planes, plane) for label in labels]
+        trails = [self._trail(label, planes, plane, on) for label in labels]
         trails = [trail for trail in trails if trail.starts]
         if not trails:
             desk.tell("Nothing has changed since this was followed. Correct it on some plane first.")
@@ -98,13 +101,14 @@ class Pursuit:
 
     def stop(self) -> None:
         """Follow no further; what was found is painted."""
+        self._complete = False
         if self._job is not None:
             self._job.cancel()
 
     def halt(self) -> None:
         """Follow no further, now; what was found is painted."""
         if self._job is not None:
-            self._job.cancel()
+            self.stop()
             self._end(None)
 
     def abandon(self) -> None:
@@ -136,32 +140,32 @@ class Pursuit:
         if state.label and state.plane is not None:
             self._visited.setdefault(state.label, set()).add(state.plane)
 
-    def _labels_on(self, plane: Plane) -> list[int]:
+    def _objects_on(self, plane: Plane) -> dict[int, Masks]:
+        """Return what is painted on a plane: masks of 1, by number."""
         canvas = self.desk.canvas
         assert canvas is not None
-        there = np.unique(canvas.read(plane, whole(canvas.shape(plane))))
-        return [int(label) for label in there if label > 0]
+        labels = np.maximum(canvas.read(plane, whole(canvas.shape(plane))), 0)
+        masks = Masks.from_labels(labels)
+        masks = replace(masks, prompt=np.zeros_like(masks.prompt))
+        return {int(label): masks[[i]] for i, label in enumerate(np.unique(labels[labels > 0]))}
 
-    def _trail(self, label: int, planes: Sequence[Plane], here: Plane) -> Trail:
+    def _trail(
+        self, label: int, planes: Sequence[Plane], here: Plane, on: Callable[[Plane], dict[int, Masks]]
+    ) -> Trail:
         """Return the way of an object with all that the user did since it was followed last."""
-        trail = self._trails.get(label)
-        if trail is None or trail.planes != tuple(planes):
+        canvas, trail = self.desk.canvas, self._trails.get(label)
+        assert canvas is not None
+        if trail is None or trail.planes != tuple(planes) or _is_undone(trail, canvas):
             trail = Trail(label, tuple(planes))
         for plane in sorted({here, *self._visited.get(label, ())} & set(planes), key=planes.index):
             place = planes.index(plane)
-            before = trail.known.get(place, trail.found.get(place))
-            now = self._pixels(label, plane, before)
-            if now is not None and (before is None or not _alike(before, now)):
-                trail = trail.know(plane, now)
+            before, now = trail.known.get(place, trail.found.get(place)), on(plane).get(label)
+            if now is None and before is None:
+                continue  # it never was there
+            after = Masks.empty(canvas.shape(plane)) if now is None else now
+            if before is None or not _alike(before, after):
+                trail = trail.know(plane, after)
         return trail
-
-    def _pixels(self, label: int, plane: Plane, before: Masks | None) -> Masks | None:
-        """Return what is painted of an object on a plane: 1 mask, 0 where it was; None where it never was."""
-        canvas = self.desk.canvas
-        assert canvas is not None
-        labels = canvas.read(plane, whole(canvas.shape(plane)))
-        mask = Masks.from_labels((labels == label).astype(np.int32))
-        return mask if len(mask) or before is not None else None
 
     # -- inside: the run ---------------------------------------------------------------------------------------------
 
@@ -179,8 +183,10 @@ class Pursuit:
         found = follow(
             desk.engine, desk.picture.source, planes, joined, desk.min_iou, step=desk.step, starts=starts
         )  # fmt: skip
-        self._labels = [trail.label for trail in trails]
+        self._labels, self._complete = [trail.label for trail in trails], True
         self._job = desk.engine.run(desk, found, self._add, self._end)
+        if desk.stage.preview is not None:
+            desk.stage.preview.prepare()
         desk.changed()
 
     def _add(self, found: tuple[Plane, Masks]) -> None:
@@ -197,6 +203,7 @@ class Pursuit:
             return
         self._job = None
         if error is not None:
+            self._complete = False
             self.desk.tell(sentence(error))
         self._painting = self._paint(self._labels)
         self.desk.changed()
@@ -206,12 +213,12 @@ class Pursuit:
         if canvas is None or controller is None:
             return
         changes: list[Change] = []
-        for label in labels:
-            changes += self._trails[label].changes(canvas)
+        for change in repainting([self._trails[label] for label in labels], canvas, complete=self._complete):
+            changes.append(change)
             yield 0
         yield from controller.committing("follow", changes, labels=list(labels), planes=self.done)
         for label in labels:
-            self._trails[label] = self._trails[label].settled()
+            self._trails[label] = self._trails[label].settled(complete=self._complete)
 
     def _paint_on(self) -> None:
         """Paint for as long as the windows may wait."""
@@ -227,12 +234,20 @@ class Pursuit:
             self.desk.tell(sentence(error))
         if over:
             self._finish()
-        self.desk.changed()
+            self.desk.changed()
 
     def _finish(self) -> None:
         self._painting, self.desk.busy = None, False
         if self.desk.stage.preview is not None:
             self.desk.stage.preview.clear()
+
+
+def _is_undone(trail: Trail, canvas: Canvas) -> bool:
+    """Whether nothing is left of what was painted."""
+    painted = ((trail.planes[place], masks) for place, masks in trail.painted.items())
+    return bool(trail.painted) and not any(
+        len(standing(canvas, plane, trail.label, box_of(masks))) for plane, masks in painted
+    )
 
 
 def _joined(parts: Sequence[Masks]) -> Masks:

@@ -110,6 +110,8 @@ class Review:
             else everything(desk.engine, source, planes, options)
         )
         self._job = desk.engine.run(desk, found, self._add, self._end)
+        if desk.stage.preview is not None:
+            desk.stage.preview.prepare()
         desk.changed()
 
     def stop(self) -> None:
@@ -136,6 +138,9 @@ class Review:
         """Do a small piece of what can wait: painting, showing; whether there is more."""
         if self._painting is not None:
             self._paint_on()
+            return True
+        if self._job is not None and self.current is None and self.batch.queue:
+            self._ask_about(self.batch.queue[0], go=False)
             return True
         return self._open and self.desk.stage.preview is not None and not self.desk.stage.preview.settle()
 
@@ -225,8 +230,6 @@ class Review:
         self.batch = self.batch.add(fresh)
         preview.add(fresh.plane, fresh.masks)
         preview.set_visible(self.batch.visible)
-        if self.current is None and len(self.batch.queue):
-            self._ask_about(self.batch.queue[0], go=False)
         self.desk.changed()
 
     def _end(self, error: Exception | None) -> None:
@@ -332,10 +335,10 @@ class Review:
                 next(self._painting)
         except StopIteration:
             self._close()
+            self.desk.changed()
         except Exception as error:  # nothing is lost: what was found is still there
             self._painting = None
             self.desk.tell(sentence(error))
-        self.desk.changed()
 
     def _close(self) -> None:
         if self._open and self.desk.stage.preview is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sam_core import Masks
 from sam_napari._change import pixel
-from sam_napari._draft import Point, best_of
+from sam_napari._draft import Point, best_of, holds
 from sam_napari._source import Plane
 
 REMEMBERED = 16  # pixels; going back and forth with the mouse asks nothing
@@ -43,6 +43,11 @@ class Sight:
     def mask(self) -> Masks:
         """The one that is shown."""
         return self.candidates[self.chosen]
+
+    def moved(self, spot: Spot, point: Point) -> Sight | None:
+        """Return the same for a pointer that has moved; None where it is not on the mask any more."""
+        there = spot.plane == self.spot.plane and holds(self.mask, point)
+        return replace(self, spot=spot, point=point) if there else None
 
 
 class Seen:

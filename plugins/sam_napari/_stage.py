@@ -47,7 +47,7 @@ class Stage:
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
         self._ghost: Ghost | None = None
-        self._unprepared: list[Ghost | Preview] = []
+        self._prepared = True
         self._pinned = False
         self.preview: Preview | None = None
         """Shows what was found and is not painted yet."""
@@ -61,7 +61,7 @@ class Stage:
         self.close()
         self._ghost = Ghost(self._viewer, picture.layer, picture.roles)
         self.preview = Preview(self._viewer, picture.layer, picture.roles)
-        self._unprepared = [self._ghost, self.preview]
+        self._prepared = False
 
     def close(self, later: Callable[[Callable[[], None]], None] | None = None) -> None:
         """Remove the layers: now, or by what calls a function later."""
@@ -71,13 +71,14 @@ class Stage:
             elif each is not None:
                 each.close()
         self._ghost = self.preview = self.shown = None
-        self._unprepared, self._pinned = [], False
+        self._prepared, self._pinned = True, False
 
     def prepare(self) -> bool:
-        """Add a layer that is not there yet, before it is wanted; whether there was one."""
-        if not self._unprepared:
+        """Add the layer of what is under the pointer, before it is wanted; whether that was to be done."""
+        if self._prepared or self._ghost is None:
             return False
-        self._unprepared.pop(0).prepare()
+        self._prepared = True
+        self._ghost.prepare()
         return True
 
     def show(self, plane: Plane, masks: Masks, score: float, chosen: int, of: int) -> None:

@@ -106,6 +106,32 @@ def test_late_answers_are_dropped() -> None:
     assert not desk.ghost.visible
 
 
+def test_what_the_pointer_is_still_on_is_shown_while_it_moves() -> None:
+    desk = Desk(at_once=False)
+    desk.hover(IN_LEFT)
+    asked = desk.bench.waiting[0]
+    desk.hover((IN_LEFT[0], IN_LEFT[1] + 1))
+    desk.bench.bring(asked)
+    assert desk.ghost.visible
+    desk.click((IN_LEFT[0], IN_LEFT[1] + 1))
+    assert desk.canvas.steps == 1, "what is shown is taken, without asking again"
+    assert _is(desk, o1=UPPER)
+
+
+def test_a_candidate_that_was_turned_to_stays_while_the_pointer_is_on_it() -> None:
+    desk = Desk()
+    desk.hover(IN_LEFT)
+    before = desk.ghost.mask
+    desk.controller.cycle(1)
+    turned = desk.ghost.mask
+    assert (turned != before).any()
+    desk.hover((IN_LEFT[0] + 1, IN_LEFT[1]))
+    assert (desk.ghost.mask == turned).all()
+    desk.hover(NOWHERE)
+    desk.hover(IN_LEFT)
+    assert (desk.ghost.mask == before).all()
+
+
 def test_a_click_on_nothing_says_so() -> None:
     desk = Desk()
     desk.click(NOWHERE, (-5.0, 3.0), (3.0, 64.0))

@@ -202,15 +202,15 @@ def test_corrections_that_are_refused(
 @pytest.mark.parametrize(
     ("candidates", "score", "sure", "loose"),
     [
-        ([(2, 8, 10, 12)], 0.5, True, True),
-        ([(2, 8, 10, 12)], 0.4, False, True),
-        ([(2, 8, 10, 13)], 0.5, False, True),
-        ([(2, 8, 10, 16)], 0.5, False, False),
+        ([(2, 8, 10, 12)], 0.65, True, True),
+        ([(2, 8, 10, 12)], 0.55, False, True),
+        ([(2, 8, 10, 13)], 0.65, False, True),
+        ([(2, 8, 10, 16)], 0.65, False, False),
         ([(2, 11, 10, 12)], 0.9, False, True),
         ([(2, 4, 10, 12)], 0.9, False, False),
         ([(4, 4, 8, 8)], 0.9, False, False),
-        ([(2, 2, 10, 12), (2, 8, 10, 12)], 0.5, True, True),
-        ([], 0.5, False, False),
+        ([(2, 2, 10, 12), (2, 8, 10, 12)], 0.65, True, True),
+        ([], 0.65, False, False),
     ],
     ids=[
         "sure", "not sure", "partly outside", "half outside", "small", "nearly all of it", "clicked on", "of several",

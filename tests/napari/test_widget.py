@@ -224,6 +224,37 @@ def test_following_through_a_stack(open_panel: Open) -> None:
     assert (window.labels[:, 20, 20] == 1).all()
     window.layer.undo()
     assert np.count_nonzero(window.labels[:, 20, 20]) == 1, "what was followed is one step"
+    window.panel.pursuit.start()
+    window.until(lambda: not window.panel.pursuit.is_running)
+    assert (window.labels[:, 20, 20] == 1).all(), "after undo it can be followed again"
+    window.panel.pursuit.start()
+    assert "Nothing has changed" in window.desk.message
+
+
+def test_following_that_is_stopped_erases_nothing(open_panel: Open) -> None:
+    window = open_panel(squares((9, 100, 120)), axis_labels=("z", "y", "x"))
+    window.take(20, 20)
+    window.panel.pursuit.start()
+    window.until(lambda: not window.panel.pursuit.is_running)
+    before = window.labels.copy()
+    layer, middle = window.layer, int(window.viewer.dims.current_step[0])
+    layer.data_setitem((np.full(3, middle), np.array([10, 10, 10]), np.array([10, 11, 12])), 0)
+    window.panel.pursuit.start()
+    assert window.panel.pursuit.is_running
+    window.panel.pursuit.stop()
+    window.until(lambda: not window.panel.pursuit.is_running)
+    others = [plane for plane in range(9) if plane != middle]
+    np.testing.assert_array_equal(window.labels[others], before[others])
+
+
+def test_all_of_a_plane_are_followed(open_panel: Open) -> None:
+    window = open_panel(squares((4, 100, 120)), axis_labels=("z", "y", "x"))
+    window.take(20, 20)
+    window.take(70, 80)
+    window.panel.pursuit.start(everything=True)
+    window.until(lambda: not window.panel.pursuit.is_running)
+    assert (window.labels[:, 20, 20] == 1).all()
+    assert (window.labels[:, 70, 80] == 2).all()
 
 
 def test_one_plane_has_nothing_to_follow(open_panel: Open) -> None:
