@@ -6,6 +6,7 @@ places on planes, and hands both to the controller.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -285,7 +286,7 @@ class Desk:
         self.changed()
 
     def look(self) -> None:
-        """Have what is on screen encoded, what is next to it afterwards, and so on."""
+        """Have what is on screen encoded, first at the pointer; the same of the next planes; then what is around it."""
         view = None if self.picture is None else self._trying(self.picture.view)
         plane = None if view is None else view[0]
         if plane != self.plane:
@@ -296,9 +297,12 @@ class Desk:
             return
         source, (plane, region, resolution) = self.picture.source, view
         self.step = step_for(resolution, source.shape(plane))
+        pointed = self.place(self.viewer.cursor.position)
+        cursor = pointed[1] if pointed is not None and pointed[0] == plane else None
         planes = (plane, *source.neighbours(plane)) if self.settings.ahead else (plane,)
-        parts = [patches_in_view(each, source.shape(each), self.step, region) for each in planes]
-        self.engine.prepare(self, source, [patch for part in parts for patch in part])
+        seen = [patches_in_view(each, source.shape(each), self.step, region, cursor, ring=False) for each in planes]
+        around = patches_in_view(plane, source.shape(plane), self.step, region, cursor)
+        self.engine.prepare(self, source, tuple(dict.fromkeys([*itertools.chain(*seen), *around])))
 
     def idle(self) -> bool:
         """Do a small piece of what can wait; whether there is more. Called when nothing else is to be done."""

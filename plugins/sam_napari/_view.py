@@ -127,12 +127,18 @@ def patch_for(plane: Plane, plane_shape: Shape, step: int, region: Region) -> Pa
 
 
 def patches_in_view(
-    plane: Plane, plane_shape: Shape, step: int, view: Region, cursor: tuple[float, float] | None = None
+    plane: Plane,
+    plane_shape: Shape,
+    step: int,
+    view: Region,
+    cursor: tuple[float, float] | None = None,
+    *,
+    ring: bool = True,
 ) -> tuple[Patch, ...]:
     """Return the patches that a view needs, in the order in which to encode them.
 
-    First those that own what is in view, nearest to the cursor, or else to the middle of the view, first; then the ring
-    of patches around these. None where the view misses the plane.
+    First those that own what is in view, nearest to the cursor, or else to the middle of the view, first; then, with
+    `ring`, the patches around these. None where the view misses the plane.
     """
     if min(plane_shape) < 1 or not _meets(view, plane_shape):
         return ()
@@ -141,8 +147,8 @@ def patches_in_view(
     middle = ((y0 + y1 - 1) / 2, (x0 + x1 - 1) / 2) if cursor is None else cursor
     rows, columns = grid.range(0, y0, y1), grid.range(1, x0, x1)
     ranked = []
-    for row in range(max(rows.start - 1, 0), min(rows.stop + 1, grid.counts[0])):
-        for column in range(max(columns.start - 1, 0), min(columns.stop + 1, grid.counts[1])):
+    for row in range(max(rows.start - ring, 0), min(rows.stop + ring, grid.counts[0])):
+        for column in range(max(columns.start - ring, 0), min(columns.stop + ring, grid.counts[1])):
             tile = row * grid.counts[1] + column
             ranked.append((row not in rows or column not in columns, grid.distance(tile, middle), tile))
     return tuple(grid.patch(plane, tile) for _, _, tile in sorted(ranked))

@@ -29,18 +29,18 @@ ORDER = "tzyx"
 
 
 def write_tiff(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write labels as TIFF that Fiji opens with the size of its pixels; with several stacks, one file for each time."""
-    return _write_labels(Path(path), Objects.of(data, meta))
+    """Write labels as TIFF that Fiji opens with the size of its pixels."""
+    _write_labels(Path(path), Objects.of(data, meta))
+    return [path]
 
 
 def write_zarr(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
-    """Write labels as OME-Zarr with scale, unit and origin; with several stacks, one folder for each time."""
+    """Write labels as OME-Zarr with scale, unit and origin."""
     objects = Objects.of(data, meta)
-    written = _write_labels(Path(path), objects)
+    _write_labels(Path(path), objects)
     if any(objects.origin):
-        for each in written:
-            _move(Path(each), objects.origin[-objects.stacked[0].ndim :])
-    return written
+        _move(Path(path), objects.origin)
+    return [path]
 
 
 def write_coco(path: str, data: Any, meta: Mapping[str, Any]) -> list[str]:
@@ -143,17 +143,17 @@ class Objects:
 
     @property
     def stacked(self) -> list[NDArray[Any]]:
-        """What goes into a file each: all, or the stack of each time."""
+        """What is measured at once: all, or the stack of each time."""
         return list(self.labels) if self.labels.ndim == 4 else [self.labels]
 
     @property
     def stacked_axes(self) -> str:
-        """Axes of what goes into a file, as the core has them."""
+        """Axes of what is measured at once, as the core has them."""
         return self.axes[-3:].upper() if len(self.axes) == 4 else self.axes.upper()
 
     @property
     def stacked_scale(self) -> tuple[float, ...] | None:
-        """Scale of what goes into a file."""
+        """Scale of what is measured at once."""
         return None if self.scale is None else self.scale[-len(self.stacked_axes) :]
 
     @property
@@ -220,21 +220,9 @@ def _factor(letter: str, unit: Any, of_x: Any) -> float:
 # -- files -----------------------------------------------------------------------------------------------------------
 
 
-def _write_labels(path: Path, objects: Objects) -> list[str]:
-    written = []
-    for time, labels in enumerate(objects.stacked):
-        each = path if len(objects.axes) < 4 else _numbered(path, time)
-        axes, scale = objects.stacked_axes, objects.stacked_scale
-        save_labels(each, labels, scale=scale, unit=objects.unit, axes=axes, made_by=_made_by())
-        written.append(str(each))
-    return written
-
-
-def _numbered(path: Path, time: int) -> Path:
-    """Return the name of the file of one time: `cells.ome.tif` becomes `cells_t003.ome.tif`."""
-    ends = [end for end in (".ome.tif", ".ome.tiff", ".ome.zarr") if path.name.lower().endswith(end)]
-    end = path.name[-len(ends[0]) :] if ends else path.suffix
-    return path.with_name(f"{path.name[: len(path.name) - len(end)]}_t{time:03d}{end}")
+def _write_labels(path: Path, objects: Objects) -> None:
+    axes = objects.axes.upper()
+    save_labels(path, objects.labels, scale=objects.scale, unit=objects.unit, axes=axes, made_by=_made_by())
 
 
 def _move(path: Path, origin: Sequence[float]) -> None:

@@ -47,7 +47,7 @@ def save_labels(
     path
         File to write, or folder for OME-Zarr; the folder around it exists.
     labels
-        (H, W) or (Z, H, W) integers of at least 0, 0 = background.
+        (H, W), (Z, H, W) or (T, Z, H, W) integers of at least 0, 0 = background.
     scale
         Size of a pixel along each axis: (z,) y, x in `unit`, t in seconds.
     made_by
@@ -55,7 +55,7 @@ def save_labels(
     unit
         "micrometer", "nm", ...; "" where it is not known.
     axes
-        "YX", "ZYX" or "TYX"; left out, three axes are a stack.
+        "YX", "ZYX", "TYX" or "TZYX"; left out, three axes are a stack.
 
     Raises
     ------
@@ -76,30 +76,31 @@ def save_labels(
     """
     path = Path(path)
     write = _writer(path)
-    small = smallest(labels)
-    axes = axes or "ZYX"[-small.ndim :]
-    if axes not in ("YX", "ZYX", "TYX") or len(axes) != small.ndim:
-        msg = f"got axes {axes} for labels of shape {small.shape}, expected YX, ZYX or TYX; one letter for each axis"
+    small = smallest(labels, most=4)
+    axes = axes or "TZYX"[-small.ndim :]
+    if axes not in ("YX", "ZYX", "TYX", "TZYX") or len(axes) != small.ndim:
+        msg = f"got axes {axes} for labels of shape {small.shape}, expected YX, ZYX, TYX or TZYX; one letter an axis"
         raise ValueError(msg)
     check_scale(scale, small.ndim)
     with placed(path) as beside:
         write(beside, small, axes, scale, named(unit), made_by)
 
 
-def smallest(labels: NDArray[np.integer]) -> NDArray[Any]:
+def smallest(labels: NDArray[np.integer], *, most: int = 3) -> NDArray[Any]:
     """Return labels in the smallest unsigned type that holds them.
 
     Raises
     ------
     ValueError
-        They are not (H, W) or (Z, H, W) integers of at least 0, or there are no pixels.
+        They are not (H, W), (Z, H, W) or, where `most` is 4, (T, Z, H, W) integers of at least 0, or there are no
+        pixels.
     """
     labels = np.asarray(labels)
-    if labels.ndim not in (2, 3) or labels.dtype.kind not in "biu" or not labels.size or labels.min() < 0:
+    if not 2 <= labels.ndim <= most or labels.dtype.kind not in "biu" or not labels.size or labels.min() < 0:
         least = labels.min() if labels.size and labels.dtype.kind in "iu" else ""
         msg = (
             f"got labels of shape {labels.shape} and type {labels.dtype} {f'from {least}' if least != '' else ''}, "
-            "expected (H, W) or (Z, H, W) integers of at least 0, and some pixels"
+            f"expected (H, W) or {'(T, Z, H, W)' if most == 4 else '(Z, H, W)'} integers of at least 0, and some pixels"
         )
         raise ValueError(msg)
     return labels.astype(np.min_scalar_type(int(labels.max())))
@@ -150,7 +151,8 @@ def _write_tiff(path: Path, labels: NDArray[Any], axes: str, scale: Scale | None
     resolution = None
     if scale is not None:
         about |= {"unit": SYMBOLS[unit]} if unit else {}
-        about |= {"spacing": scale[0]} if axes[0] == "Z" else {"finterval": scale[0]} if axes[0] == "T" else {}
+        sizes = dict(zip(axes, scale, strict=True))
+        about |= {name: sizes[axis] for axis, name in (("Z", "spacing"), ("T", "finterval")) if axis in sizes}
         resolution = (1 / scale[-1], 1 / scale[-2])
     tifffile.imwrite(
         path,
@@ -199,7 +201,7 @@ def _write_zarr(path: Path, labels: NDArray[Any], axes: str, scale: Scale | None
         array = group.create_array(
             str(i),
             shape=level.shape,
-            chunks=(1, CHUNK, CHUNK)[-level.ndim :],
+            chunks=(1, 1, CHUNK, CHUNK)[-level.ndim :],
             dtype=level.dtype,
             compressors=ZLIB,
             fill_value=0,

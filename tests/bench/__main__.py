@@ -39,9 +39,11 @@ def _label_studio() -> Iterator[Row]:
 
 
 def _napari() -> Iterator[Row]:
-    from tests.bench.napari_speed import rows
+    from tests.bench import napari_speed, napari_user, napari_window
 
-    return rows()
+    yield from napari_speed.rows()
+    yield from napari_window.rows()
+    yield from napari_user.rows()
 
 
 SUITES: dict[str, Callable[[], Iterator[Row]]] = {

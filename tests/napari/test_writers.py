@@ -120,15 +120,22 @@ def test_a_place_in_the_world_goes_into_zarr(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(("name", "first"), [("a.tif", "a_t000.tif"), ("a.ome.zarr", "a_t000.ome.zarr")])
-def test_stacks_at_several_times_are_a_file_each(tmp_path: Path, name: str, first: str) -> None:
+def test_stacks_at_several_times_are_one_file(tmp_path: Path) -> None:
     both = np.stack([stack(), stack()[::-1]])
-    written = WRITERS[Path(name).suffix](str(tmp_path / name), *layer(both, **BOTH))
-    assert [Path(path).name for path in written] == [first, first.replace("000", "001")]
-    for path, labels in zip(written, both, strict=True):
-        planes = read_planes(path)
-        np.testing.assert_array_equal(np.stack(list(planes)), labels)
-        assert (planes.axes, planes.scale) == ("ZYX", (2.0, 0.5, 0.5))
+    data, meta = layer(both, **BOTH, translate=(0, 1, 2, 3))
+    assert write_tiff(str(tmp_path / "a.tif"), data, meta) == [str(tmp_path / "a.tif")]
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.series[0].axes == "TZYX"
+        assert file.imagej_metadata["spacing"] == 2.0
+        np.testing.assert_array_equal(file.asarray(), both)
+    assert write_zarr(str(tmp_path / "a.ome.zarr"), data, meta) == [str(tmp_path / "a.ome.zarr")]
+    group = zarr.open_group(tmp_path / "a.ome.zarr", mode="r")
+    np.testing.assert_array_equal(group["0"][...], both)
+    (image,) = group.attrs["multiscales"]
+    assert [axis["name"] for axis in image["axes"]] == ["t", "z", "y", "x"]
+    scaled, moved = image["datasets"][0]["coordinateTransformations"]
+    assert scaled["scale"][1:] == [2.0, 0.5, 0.5]
+    assert len(moved["translation"]) == 4
 
 
 def test_lazy_labels_and_those_of_several_levels(tmp_path: Path) -> None:

@@ -64,6 +64,15 @@ def test_large_numbers_and_no_unit_keep_their_scale(tmp_path: Path, name: str) -
     assert np.array_equal(planes[0], CELLS + 70000)
 
 
+@pytest.mark.parametrize("name", ENDINGS)
+def test_stacks_at_several_times(tmp_path: Path, name: str) -> None:
+    both = np.stack([STACK, STACK[::-1]])
+    save_labels(tmp_path / name, both, scale=(30, 2, 0.5, 0.25), unit="um")
+    path = tmp_path / name
+    written = tifffile.imread(path) if "tif" in name.lower() else zarr.open_group(path, mode="r")["0"][...]
+    np.testing.assert_array_equal(written, both)
+
+
 def test_fiji_finds_its_own_format(tmp_path: Path) -> None:
     save_labels(tmp_path / "a.tif", STACK, scale=(2, 0.5, 0.25), unit="micrometer", made_by="sam-core 1, model cell-é")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
@@ -130,7 +139,8 @@ def test_an_ending_that_is_not_known(tmp_path: Path, name: str) -> None:
 BAD = [
     (np.zeros((2, 2), np.float32), {}, "float32"),
     (np.zeros(4, np.int32), {}, r"shape \(4,\)"),
-    (np.zeros((1, 2, 3, 4), np.int32), {}, r"\(1, 2, 3, 4\)"),
+    (np.zeros((1, 1, 2, 3, 4), np.int32), {}, r"\(1, 1, 2, 3, 4\)"),
+    (np.zeros((1, 2, 3, 4), np.int32), {"axes": "ZTYX"}, "axes ZTYX"),
     (np.zeros((0, 5), np.int32), {}, r"\(0, 5\)"),
     (np.array([[-1, 2]]), {}, "from -1"),
     (CELLS, {"scale": (1, 2, 3)}, "expected 2 positive numbers"),
