@@ -97,7 +97,7 @@ class Desk:
         self._listeners: list[Callable[[], None]] = []
         self._runs: list[Run] = []
         self._wires, self._names = Wires(), Wires()
-        self.look_soon = later(self.look)
+        self.look_soon, self._take_up_soon = later(self.look), later(self._take_up)
         self._watch()
 
     def begin(self) -> None:
@@ -325,9 +325,9 @@ class Desk:
             self._wires.connect(emitter, lambda _=None: self.changed())
 
     def _inserted(self, event: Any) -> None:
-        """Begin with an image that was opened, once napari is done with it."""
+        """Begin with an image that was opened, once napari has shown it."""
         if isinstance(event.value, Image):
-            self.post(self._take_up)
+            self._take_up_soon()
 
     def _take_up(self) -> None:
         """Where no image is worked on, begin with the one that is selected, or else the uppermost one."""

@@ -168,7 +168,7 @@ def test_a_layer_of_mine_is_the_target_and_is_corrected(open_panel: Open) -> Non
     mine = np.zeros((100, 120), np.int32)
     mine[15:35, 15:35] = 40
     layer = window.viewer.add_labels(mine, name="from Cellpose")
-    window.settle()
+    window.until(lambda: window.desk.is_ready)
     assert window.layer is layer
     window.take(20, 20)
     assert set(np.unique(window.labels)) == {0, 40}, "the object grew, and kept its number"
