@@ -68,7 +68,9 @@ def train_from_config(config: Path, data: Path, run: Path, device: str, *, as_js
         complain(str(error))
         raise typer.Exit(BAD_INPUT) from None
     run.mkdir(parents=True, exist_ok=True)
-    sampler = CropSampler({name: read_examples(data / name) for name in options.sets}, options.sets, options.crops)
+    sets = {name: name.partition(":")[::2] for name in options.sets}
+    examples = {name: read_examples(data / folder, modality=part) for name, (folder, part) in sets.items()}
+    sampler = CropSampler(examples, options.sets, options.crops)
     with Screen(as_json) as screen:
         records = steps_of(options, sampler, run, device)
         for record in screen.follow(records, "training", options.steps // options.log_every):

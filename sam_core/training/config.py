@@ -19,7 +19,7 @@ class TrainConfig:
     Parameters
     ----------
     sets
-        Name of a set's folder to how often it is drawn, relative to the others.
+        Name of a set's folder to how often it is drawn, relative to the others; `folder:modality` is that part of it.
     steps
         Optimiser steps in all.
     batch
@@ -33,6 +33,8 @@ class TrainConfig:
         Chances of one, two, three, ... rounds of prompting.
     average
         Decay of the running average of the weights, which is what is saved as the model.
+    start
+        Model to start from, a name or a folder; the network may have more blocks. "": from random weights.
     seed
         Of crops, prompts and initial weights.
     save_every, log_every
@@ -48,6 +50,7 @@ class TrainConfig:
     cooldown: int = 1000
     rounds: tuple[float, ...] = (0.4, 0.35, 0.25)
     average: float = 0.998
+    start: str = ""
     seed: int = 0
     save_every: int = 200
     log_every: int = 20

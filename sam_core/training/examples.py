@@ -7,15 +7,28 @@ from pathlib import Path
 import numpy as np
 
 from sam_core.contrast import stretch
+from sam_core.errors import ImageError
 from sam_core.evaluation.dataset import Item, read_items
 from sam_core.image import to_rgb8
 from sam_core.labels import renumber
 from sam_core.training.crops import Example
 
 
-def read_examples(folder: Path, split: str = "train") -> list[Example]:
-    """Read the planes of one set that belong to a split, as `sam_core.evaluation.read_items` finds them."""
-    return [example_of(item) for item in read_items(folder, split)]
+def read_examples(folder: Path, split: str = "train", modality: str = "") -> list[Example]:
+    """Read the planes of one set that belong to a split, as `sam_core.evaluation.read_items` finds them.
+
+    Raises
+    ------
+    ImageError
+        There are none, or none of this modality; "" stands for all.
+    """
+    items = list(read_items(folder, split))
+    chosen = [item for item in items if modality in ("", item.modality)]
+    if not chosen:
+        there = sorted({item.modality for item in items})
+        msg = f"got modality {modality!r} of {folder}, which has {there} in its part {split!r}; choose one of these"
+        raise ImageError(msg)
+    return [example_of(item) for item in chosen]
 
 
 def example_of(item: Item) -> Example:

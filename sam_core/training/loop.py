@@ -20,6 +20,7 @@ from sam_core.modeling.cell import MASK_STRIDE, CellNetwork
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig
 from sam_core.training.crops import Crop, CropSampler
+from sam_core.training.grow import start_from
 from sam_core.training.losses import answer_loss, proposal_loss, true_iou
 
 Record = dict[str, float]
@@ -44,7 +45,10 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
         Step, losses and learning rate, averaged since the last one, every `config.log_every` steps.
     """
     torch.manual_seed(config.seed)
-    network = CellNetwork(config.model).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = CellNetwork(config.model)
+    if config.start and not (run / "checkpoint.pt").exists():
+        start_from(network, config.start)
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def losses(step: int) -> Iterator[Loss]:
         crops = _ahead(sampler.crops(config.seed + 1_000_003 * step), 4 * config.batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 import torch
 
 from sam_core import Prompt, Sam, samples
-from sam_core.modeling.cell import sketch_prompts
+from sam_core.errors import CheckpointError, ImageError
+from sam_core.modeling.cell import CellNetwork, sketch_prompts
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig, read_config
 from sam_core.training.crops import CropOptions, CropSampler, Example, cut, draw_crop
+from sam_core.training.examples import read_examples
 from sam_core.training.export import export
+from sam_core.training.grow import start_from
 from sam_core.training.loop import train
 from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
 from sam_core.training.targets import proposal_targets
@@ -80,6 +84,36 @@ class TestCrops:
             pixels, labels = cut(plane, tuple(rng.uniform(20, 260, 2)), zoom, 256, rng)
             bright, inside = pixels[..., 0] > 127, labels > 0
             assert (bright & inside).sum() > 0.95 * (bright | inside).sum()
+
+
+def test_a_deeper_network_starts_where_a_shallower_one_has_come_to(tmp_path: Path) -> None:
+    list(train(config(2), sampler(), tmp_path))
+    export(tmp_path, config(2), tmp_path / "model")
+    small, deep = CellNetwork(TINY), CellNetwork(replace(TINY, depths=(1, 2, 3)))
+    start_from(small, tmp_path / "model")
+    start_from(deep, tmp_path / "model")
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for one, other in zip(small.encoder(pixels), deep.encoder(pixels), strict=True):
+            torch.testing.assert_close(one, other)
+    with pytest.raises(CheckpointError, match=r"expected the widths of \[model\]"):
+        start_from(CellNetwork(replace(TINY, widths=(8, 16, 16))), tmp_path / "model")
+    (tmp_path / "run").mkdir()
+    grown = replace(config(2), model=replace(TINY, depths=(1, 2, 3)), start=str(tmp_path / "model"))
+    assert [record["step"] for record in train(grown, sampler(), tmp_path / "run")] == [2]
+
+
+def test_examples_of_one_modality(tmp_path: Path) -> None:
+    for kind in ("images", "labels"):
+        (tmp_path / kind).mkdir()
+        for name, value in (("a", 1), ("b", 2)):
+            np.save(tmp_path / kind / f"{name}.npy", np.full((8, 8), value, np.int32))
+    about = [{"name": "a", "modality": "bright field"}, {"name": "b", "modality": "fluorescence"}]
+    (tmp_path / "items.json").write_text(json.dumps(about))
+    assert len(read_examples(tmp_path)) == 2
+    assert len(read_examples(tmp_path, modality="fluorescence")) == 1
+    with pytest.raises(ImageError, match="'bright field', 'fluorescence'"):
+        read_examples(tmp_path, modality="phase contrast")
 
 
 def test_proposal_targets_of_a_rectangle() -> None:
