@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -80,7 +81,10 @@ class SegmentAnything(QWidget):
         self._window: QMainWindow | None = None
         self._refresh_soon = self._later(self.refresh, 0)
         self._idle = self._later(self._do_idle, IDLE)
-        self._end_settings = on_change(self.desk.use_settings)
+        self._rest = ExitStack()
+        self._rest.callback(self.desk.close)
+        self._rest.callback(on_change(self.desk.use_settings))
+        self.destroyed.connect(self._rest.close)  # with a window that was never shown, nobody calls `shut`
         self.desk.listen(self._refresh_soon)
         self.desk.listen(self._idle)
         self.desk.stage.changed = self.object.point
@@ -106,10 +110,9 @@ class SegmentAnything(QWidget):
             return
         self._alive = False
         self._beat.stop()
-        self._end_settings()
         self._detach()
         self._mailbox.close()
-        self.desk.close()
+        self._rest.close()
         self.deleteLater()  # or what Qt holds of it would hold all the rest
 
     # -- inside ------------------------------------------------------------------------------------------------------
