@@ -1,4 +1,4 @@
-"""Where a model is: shipped with this package, on disk, or on the Hugging Face Hub."""
+"""Where a model is: shipped with this package, on disk, or on the Hugging Face Hub; and how it gets there."""
 
 from __future__ import annotations
 
@@ -115,3 +115,66 @@ def _snapshot(repository: str, revision: str | None, patterns: list[str]) -> Pat
         )
         raise CheckpointError(msg) from error
     return Path(found)
+
+
+def add_card(folder: Path, card: Path) -> None:
+    """Put a model card into a folder as its `README.md`.
+
+    Raises
+    ------
+    CheckpointError
+        The card is absent, or says nothing, or its front matter names no licence.
+    """
+    from huggingface_hub import ModelCard
+
+    cause: Exception | None = None
+    try:
+        text = card.expanduser().read_text(encoding="utf-8")
+        read = ModelCard(text)
+        wrong = "" if read.data.get("license") else "without a licence"
+        wrong = wrong if read.text.strip() else "without a text"
+    except (OSError, ValueError) as error:
+        wrong, cause = f"that cannot be read ({error})", error
+    if wrong:
+        msg = (
+            f"got a model card {wrong}, {card}, expected a Markdown file that opens with `---`, `license: ...`, `---` "
+            "and says what the model is for; do write one, others must know what they load"
+        )
+        raise CheckpointError(msg) from cause
+    (folder / "README.md").write_text(text, encoding="utf-8")
+
+
+def upload(
+    folder: Path, repository: str, *, private: bool | None, revision: str | None, message: str, token: str | None
+) -> str:
+    """Upload a folder into a model repository, made where it is absent, and return the commit.
+
+    Raises
+    ------
+    CheckpointError
+        The Hub did not take it.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    api = HfApi(token=token, library_name="sam-core")
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        done = api.upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=message)
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        msg = f"got no upload to {repository!r} ({str(error).splitlines()[0]}), expected one; do {_remedy(status)}"
+        raise CheckpointError(msg) from error
+    return str(done.oid)
+
+
+def _remedy(status: int | None) -> str:
+    """Say what helps against a refusal of the Hub."""
+    return {
+        401: "log in with `hf auth login`, or give a token that may write",
+        403: "take a token that may write there, or a repository of your own",
+        404: "check the name, and that your token may see it",
+        429: "wait some minutes, and try again",
+    }.get(status or 0, "check the name and the connection, and try again: what has arrived is not sent twice")
