@@ -155,15 +155,17 @@ def upload(
         The Hub did not take it.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError
 
+    # Its bases are those of the HTTP client, which differs from version to version.
+    errors: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError, RuntimeError)
     api = HfApi(token=token, library_name="sam-core")
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         if revision is not None:
             api.create_branch(repository, branch=revision, exist_ok=True)
         done = api.upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=message)
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except errors as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         msg = f"got no upload to {repository!r} ({str(error).splitlines()[0]}), expected one; do {_remedy(status)}"
         raise CheckpointError(msg) from error
