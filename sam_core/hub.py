@@ -126,6 +126,7 @@ def add_card(folder: Path, card: Path) -> None:
         The card is absent, or says nothing, or its front matter names no licence.
     """
     from huggingface_hub import ModelCard
+    from yaml import YAMLError
 
     cause: Exception | None = None
     try:
@@ -133,7 +134,7 @@ def add_card(folder: Path, card: Path) -> None:
         read = ModelCard(text)
         wrong = "" if read.data.get("license") else "without a licence"
         wrong = wrong if read.text.strip() else "without a text"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, YAMLError) as error:
         wrong, cause = f"that cannot be read ({error})", error
     if wrong:
         msg = (

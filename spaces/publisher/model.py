@@ -8,7 +8,6 @@ from pathlib import Path
 import sam_core
 from publisher.card import model_card
 from publisher.plan import PublishError
-from sam_core import Sam
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEIGHTS = Path(sam_core.__file__).parent / "weights"
@@ -44,6 +43,8 @@ def build_model(folder: Path, repository: str, *, source: str, revision: str | N
     if not found.is_file():
         msg = f"got no model card at {found}, expected one; write it, or give --card FILE"
         raise PublishError(msg)
+    from sam_core import Sam  # torch, which the help of the command need not wait for
+
     sam = Sam.from_pretrained(source, revision=revision, device="cpu", dtype="float32")
     sam.save_pretrained(folder, transformers=True)
     (folder / "README.md").write_text(model_card(found.read_text(encoding="utf-8"), repository), encoding="utf-8")

@@ -9,16 +9,21 @@ import pytest
 
 from tests.hub.server import FakeHub
 
-HOME = Path(__file__).parents[2] / "spaces" / "publisher"
+SPACES = Path(__file__).parents[2] / "spaces"
 
-if "publisher" not in sys.modules:
-    spec = importlib.util.spec_from_file_location(
-        "publisher", HOME / "__init__.py", submodule_search_locations=[str(HOME)]
-    )
+
+def _load(name: str, file: Path) -> None:
+    folders = [str(file.parent)] if file.name == "__init__.py" else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=folders)
     assert spec is not None
     assert spec.loader is not None
-    sys.modules["publisher"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(sys.modules["publisher"])
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
+
+if "publisher" not in sys.modules:
+    _load("publisher", SPACES / "publisher" / "__init__.py")
+    _load("publish", SPACES / "publish.py")
 
 
 @pytest.fixture
