@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import numpy as np
 import torch
+import transformers
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
@@ -24,6 +25,8 @@ from sam_core.sam import Sam
 from sam_core.segment_all import SegmentAllOptions, segment_all
 from sam_core.tiling import Tiling
 from sam_core.types import Shape
+
+VERSION = int(transformers.__version__.split(".")[0])
 
 
 @dataclass
@@ -57,12 +60,13 @@ class CellForMaskGeneration(PreTrainedModel):  # type: ignore[misc]
     config_class = CellModelConfig
     base_model_prefix = ""
     main_input_name = "pixel_values"
-    _keep_in_fp32_modules_strict: ClassVar[list[str]] = [
-        "positional_embedding"
-    ]  # rounding it would displace every click
+    # Rounding it would displace every click. transformers 4 can keep only parameters, so there float32 is the choice.
+    _keep_in_fp32_modules_strict: ClassVar[list[str] | None] = ["positional_embedding"] if VERSION >= 5 else None
     _tied_weights_keys: ClassVar[dict[str, str]] = {
         "prompt_encoder.shared_embedding.positional_embedding": "shared_image_embedding.positional_embedding"
     }
+
+    _keys_to_ignore_on_load_missing: ClassVar[list[str]] = list(_tied_weights_keys)
 
     def __init__(self, config: CellModelConfig) -> None:
         super().__init__(config)

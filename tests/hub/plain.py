@@ -37,6 +37,9 @@ def main(name: str, folder: Path) -> None:
     keep("batch", answer)
     cut = processor.post_process_masks(answer.pred_masks, both["original_sizes"], both["reshaped_input_sizes"])
     out["second_drawn"] = cut[1].numpy()
+    # In half precision.
+    half = AutoModelForMaskGeneration.from_pretrained(name, trust_remote_code=True, dtype=torch.bfloat16)
+    keep("half", half(**inputs))
     # Everything.
     generate = pipeline("mask-generation", model=name, trust_remote_code=True)
     found = generate(first, output_labels=True, output_bboxes_mask=True, output_rle_mask=True)

@@ -145,6 +145,11 @@ def test_it_computes_in_float32_unless_told_otherwise(answers: Answers) -> None:
     assert str(answers["dtype"]) == "torch.float32"
 
 
+def test_in_bfloat16_it_answers_as_sam_core_in_bfloat16(answers: Answers) -> None:
+    sam = Sam.from_pretrained("cell", device="cpu", dtype="bfloat16")
+    assert_equal(answers, "half", sam.decode(sam.encode(FIRST), prompts(), candidates=3), 3)
+
+
 def test_code_is_not_run_without_being_trusted(sam: Sam, tmp_path: Path) -> None:
     sam.save_pretrained(tmp_path, transformers=True)
     with pytest.raises(ValueError, match="trust_remote_code"):
