@@ -42,11 +42,11 @@ def join(front: Mapping[str, Any], text: str) -> str:
     return f"---\n{yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True)}---\n\n{text.lstrip()}"
 
 
-def model_card(text: str, repository: str) -> str:
+def model_card(text: str, repository: str, kind: str) -> str:
     """Make the card of a repository from a card that lies in the source tree.
 
     Links into the source tree become words, results become data that the Hub shows, and a section says how to load the
-    model from this repository.
+    model from this repository; `kind` is its `model_type`.
     """
     front, body = split(text)
     tags = [*front.get("tags", []), "sam-core"]
@@ -54,7 +54,10 @@ def model_card(text: str, repository: str) -> str:
     results = list(_results(body))
     if results:
         front["model-index"] = [{"name": repository.split("/")[-1], "results": results}]
-    return join(front, _LINK.sub(r"\1", body).rstrip() + LOAD.format(repository=repository))
+    return join(
+        front,
+        _LINK.sub(r"\1", body).rstrip() + LOAD[kind].format(repository=repository) + OURS.format(repository=repository),
+    )
 
 
 def _results(body: str) -> Iterator[dict[str, Any]]:
@@ -85,7 +88,8 @@ def _result(row: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-LOAD = """
+LOAD = {
+    "cell": """
 
 ## Load it from here
 
@@ -106,7 +110,23 @@ answer = model(**inputs)  # iou_scores (1, 1, 3) and pred_masks (1, 1, 3, height
 
 It needs torch, scipy, pillow and safetensors beside transformers, not torchvision. With sam-core no code of this
 repository is run:
+""",
+    "sam": """
 
+## Load it from here
+
+```python
+from transformers import SamModel, SamProcessor
+
+model = SamModel.from_pretrained("{repository}")
+processor = SamProcessor.from_pretrained("{repository}")
+```
+
+Or with sam-core, which is faster on a CPU:
+""",
+}
+
+OURS = """
 ```python
 from sam_core import Prompt, Sam, segment
 

@@ -100,7 +100,7 @@ def _space(plan: Plan) -> Iterator[str]:
     for line in plan.read("requirements.txt").splitlines():
         if line and not line.startswith("--") and not re.fullmatch(r"[\w.-]+==[\w.!-]+", line):
             yield f"requirements.txt has {line!r}, which is not pinned; write name==version"
-    for line in front.get("preload_from_hub", []):
+    for line in front.get("preload_from_hub") or []:
         if not COMMIT.fullmatch(str(line).split(" ")[-1]):
             yield f"preload_from_hub has {line!r} without a commit; end it with 40 hexadecimal digits"
     for file in plan.files:
@@ -110,7 +110,12 @@ def _space(plan: Plan) -> Iterator[str]:
 
 def _unpinned_loads(path: str, text: str) -> Iterator[str]:
     """Find calls that load from the Hub by a name in the code, without a commit."""
-    for call in (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)):
+    try:
+        calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    except SyntaxError as error:
+        yield f"{path}, line {error.lineno}, is no Python ({error.msg}); correct it"
+        return
+    for call in calls:
         name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
         literal = [a.value for a in (*call.args, *(k.value for k in call.keywords)) if isinstance(a, ast.Constant)]
         if name not in LOADERS or not any(isinstance(v, str) and REPOSITORY.fullmatch(v) for v in literal):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -47,4 +48,6 @@ def build_model(folder: Path, repository: str, *, source: str, revision: str | N
 
     sam = Sam.from_pretrained(source, revision=revision, device="cpu", dtype="float32")
     sam.save_pretrained(folder, transformers=True)
-    (folder / "README.md").write_text(model_card(found.read_text(encoding="utf-8"), repository), encoding="utf-8")
+    kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    text = model_card(found.read_text(encoding="utf-8"), repository, kind)
+    (folder / "README.md").write_text(text, encoding="utf-8")

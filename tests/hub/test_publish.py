@@ -12,6 +12,7 @@ import publish
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from packaging.requirements import Requirement
 
 from publisher.card import model_card, split
@@ -20,7 +21,10 @@ from publisher.model import build_model
 from publisher.pins import parsed, pinned, requirements_of
 from publisher.plan import Plan, PublishError
 from publisher.space import build_space, build_wheel
+from sam_core import Sam, SegmentAllOptions
+from sam_core.families.vit import VitFamily
 from tests.hub.server import READER, FakeHub
+from tests.modeling.oracle import oracle, ours
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own call
 
@@ -118,12 +122,30 @@ def test_the_card_of_the_model_is_fit_for_the_hub(model: Path) -> None:
     assert 'model="acme/cell", trust_remote_code=True' in text
     results = {r["dataset"]["name"]: r["metrics"] for r in front["model-index"][0]["results"]}
     assert {"dsb2018", "emps", "all of these"} <= set(results)
+    assert len(ModelCard((model / "README.md").read_text(encoding="utf-8")).data.eval_results or []) > 20
     assert {"type": "iou-1-click", "name": "IoU, 1 click", "value": 0.764} in results["dsb2018"]
+
+
+def test_the_card_of_a_sam_needs_no_trust(tmp_path: Path) -> None:
+    sam = Sam(VitFamily(ours(oracle())), "new", SegmentAllOptions())
+    sam.save_pretrained(tmp_path / "toy")
+    (tmp_path / "toy" / "README.md").write_text(CARD)
+    build_model(tmp_path / "out", "acme/toy", source=str(tmp_path / "toy"), revision=None, card=None)
+    plan = Plan.of("model", "acme/toy", tmp_path / "out")
+    assert {file.path for file in plan.files} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
+    assert faults(plan) == []
+    assert 'SamModel.from_pretrained("acme/toy")' in plan.read("README.md")
+    assert "trust_remote_code" not in plan.read("README.md")
 
 
 def test_links_into_the_source_tree_become_words() -> None:
     text = "---\nlicense: mit\n---\n[a](../a.md) [b](https://b.org) [c](#c) ![d](d.png)\n"
-    assert "a [b](https://b.org) [c](#c) ![d](d.png)" in model_card(text, "acme/cell")
+    assert "a [b](https://b.org) [c](#c) ![d](d.png)" in model_card(text, "acme/cell", "cell")
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1", SHA[:12]])
@@ -267,6 +289,7 @@ GOOD_MODEL = {"README.md": CARD, "model.safetensors": "x"}
         ("space", {"requirements.txt": "./a.whl\n"}, "is not pinned"),
         ("space", {"big.bin": "x" * 50_000_001}, "more than 50,000,000"),
         ("space", {"a.py": "Sam.from_pretrained('facebook/sam-vit-base')\n"}, "a.py, line 1, loads from the Hub"),
+        ("space", {"a.py": "def f(:\n"}, "a.py, line 1, is no Python"),
         ("space", {"a.py": "x(1)\npipeline('a', model='acme/cell', revision='main')\n"}, "a.py, line 2"),
     ],
 )

@@ -37,12 +37,18 @@ def test_what_is_pushed_loads_at_its_commit(hub: FakeHub, sam: Sam, card: Path, 
 from sam_core import Sam
 sam = Sam.from_pretrained("acme/cell", revision="{commit}", device="cpu", dtype="float32")
 print(sam.fingerprint)
+from transformers import AutoModelForMaskGeneration, pipeline
+model = AutoModelForMaskGeneration.from_pretrained("acme/cell", revision="{commit}", trust_remote_code=True)
+generate = pipeline("mask-generation", model="acme/cell", revision="{commit}", trust_remote_code=True)
+print(type(model).__name__, type(generate).__name__)
 """
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("cell-")
+    fingerprint, *kinds = done.stdout.split()
+    assert fingerprint.startswith("cell-")
+    assert kinds == ["CellForMaskGeneration", "CellMaskGenerationPipeline"]
 
 
 def test_what_is_there_is_not_sent_again(hub: FakeHub, sam: Sam, card: Path) -> None:
