@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,9 +148,9 @@ class Visitor:
         """Load the decoder."""
         self.page.evaluate(LOAD, {"meta": meta, "options": options})
 
-    def show(self, name: str, embedding: Embedding) -> None:
+    def show(self, name: str, embedding: Embedding, bits: Literal[8, 16] = 16) -> None:
         """Put a picture before it."""
-        self.site.features[name], meta = features_of(embedding)
+        self.site.features[name], meta = features_of(embedding, bits=bits)
         self.page.evaluate(SHOW, {"name": name, "meta": meta})
 
     def decode(self, prompt: Prompt, candidates: int = 1) -> dict[str, Any]:

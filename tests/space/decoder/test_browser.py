@@ -75,6 +75,46 @@ def test_a_preview_shows_what_the_click_will_give(visitor: Visitor, sam: Sam) ->
         _compare(found, expected, shown.embedding.image_shape, str(click))
 
 
+@pytest.mark.parametrize("name", SCENES)
+def test_features_of_half_the_size_give_almost_the_same_previews(page: Visitor, sam: Sam, name: str, meta: Any) -> None:
+    page.load(meta)
+    shown = scene(sam, name)
+    page.show(name.replace(" ", "-"), shown.embedding, bits=8)
+    for click in shown.clicks:
+        expected = segment(sam, shown.embedding, Prompt.of([click]), candidates=3)
+        found = page.decode(Prompt.of([click]))
+        best = int(np.argmax(expected.scores))
+        assert found["best"] == best
+        ours, theirs = drawn(found["masks"][best]["bitmap"], expected.shape), expected.dense()[best]
+        assert (ours & theirs).sum() >= 0.99 * (ours | theirs).sum(), click
+
+
+def test_a_hurried_preview_is_the_answer_of_the_closest_view(visitor: Visitor, sam: Sam) -> None:
+    """Over the ground a preview is given without a look from further away when the pointer has moved on."""
+    shown = scene(sam, "wide")
+    visitor.show("wide", shown.embedding)
+    answers = visitor.page.evaluate(
+        """async (points) => {
+            const found = [];
+            for (const point of points) {
+                const alone = await decoder.preview({points: [point]});
+                const pair = [decoder.preview({points: [point]}), decoder.preview({points: [point]})];
+                const [hurried, last] = await Promise.all(pair);
+                found.push([alone, hurried, last].map(({complete, runs, masks, best}) =>
+                    ({complete, runs, score: masks[best]?.score ?? null})));
+            }
+            return found;
+        }""",
+        [[float(x), float(y), 1] for y in range(20, 400, 90) for x in range(20, 700, 130)],
+    )
+    for alone, hurried, last in answers:
+        assert alone == last
+        assert alone["complete"]
+        assert hurried == alone if hurried["complete"] else hurried["runs"] < alone["runs"]
+        assert hurried["complete"] or hurried["score"] is None or hurried["score"] < 0.5
+    assert {hurried["complete"] for _, hurried, _ in answers} == {True, False}
+
+
 def test_threads_are_used_where_the_page_may(visitor: Visitor) -> None:
     isolated = visitor.page.evaluate("crossOriginIsolated")
     shared = visitor.page.evaluate("typeof SharedArrayBuffer")

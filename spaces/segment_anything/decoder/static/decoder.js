@@ -99,7 +99,9 @@ export class Decoder {
    * Answer the latest of many prompts, as a moving pointer asks them.
    *
    * One is computed at a time and one waits. A newer prompt takes the place of the one that waits, whose answer is then
-   * null. What is being computed is finished and given: a pointer that never rests would else never see anything.
+   * null. What is being computed is given: a pointer that never rests would else never see anything. But where it is
+   * doubtful, as over the ground between objects, it is given without a look from further away (`complete` is false).
+   * The prompt that no other one follows is answered as `decode` answers it.
    *
    * @param {Asked} asked
    * @returns {Promise<Answer | null>} null where a newer prompt or another picture came first
@@ -108,7 +110,8 @@ export class Decoder {
     this.#waiting?.resolve(null);
     return new Promise((resolve, reject) => {
       this.#waiting = { asked, resolve, reject };
-      if (!this.#busy) void this.#work();
+      if (this.#busy) void this.#call("hurry");
+      else void this.#work();
     });
   }
 
@@ -131,7 +134,7 @@ export class Decoder {
       const picture = this.#pictures;
       this.#waiting = null;
       try {
-        const answer = await this.decode(asked);
+        const answer = await this.#call("decode", asked, { preview: true });
         resolve(picture === this.#pictures ? answer : null);
       } catch (error) {
         reject(error);

@@ -19,6 +19,7 @@
  * @property {number} best  which of them has the highest score; -1 where there is none
  * @property {number} ms  that the answer took
  * @property {number} runs  windows that were looked at
+ * @property {boolean} complete  false where a newer preview cut it short: coarser views might have answered better
  *
  * @typedef {object} DecoderMeta  what `decoder_meta` returns
  * @property {string} model
@@ -29,11 +30,12 @@
  * @property {string} onnxUrl  of the file that `export_decoder` wrote
  * @property {string} ortUrl  of the folder with the files of onnxruntime-web
  * @property {DecoderMeta} meta
- * @property {number} [threads]  by default up to four where the page is cross-origin isolated, else one
+ * @property {number} [threads]  by default half the cores up to four where the page is cross-origin
+ *   isolated, else one
  */
 import { corrected } from "./correction.js";
 import { cutWindow, nestedParts, readLevels } from "./features.js";
-import { draw, isCut } from "./logits.js";
+import { isCut, isEmpty } from "./logits.js";
 import { codePrompt, promptInto, regionOf, viewsFor, viewsOf, windowFor } from "./places.js";
 import { isLoneClick, promptOf } from "./prompt.js";
 
@@ -49,7 +51,6 @@ class Picture {
    */
   constructor(content, meta, rules) {
     this.rules = rules;
-    this.shape = meta.levels.map((level) => level.shape);
     this.levels = readLevels(content, meta);
     /** @type {Size} */
     this.size = { width: meta.shape[1], height: meta.shape[0] };
@@ -66,7 +67,7 @@ class Picture {
 
   /** @param {View} view @returns {[number, number]} rows and columns of its tokens */
   grid(view) {
-    const [rows, columns] = this.shape[view.index * this.rules.levels];
+    const [rows, columns] = this.levels[view.index * this.rules.levels].shape;
     return [rows, columns];
   }
 
@@ -77,7 +78,7 @@ class Picture {
     const side = this.rules.window / this.rules.token_stride;
     const found =
       this.cut.get(key) ??
-      [0, 1, 2].map((i) => cutWindow(this.levels[first + i], this.shape[first + i], left, top, side, i));
+      [0, 1, 2].map((i) => cutWindow(this.levels[first + i], left, top, side, i));
     // The one that was used longest ago comes first, and goes first.
     this.cut.delete(key);
     this.cut.set(key, found);
@@ -91,6 +92,7 @@ export class Engine {
   #picture = null;
   /** @type {Promise<unknown>} */
   #turn = Promise.resolve();
+  #hurried = false;
 
   /**
    * @param {any} ort  the module of onnxruntime-web
@@ -111,8 +113,9 @@ export class Engine {
   static async load({ onnxUrl, ortUrl, meta, threads }) {
     const folder = ortUrl.replace(/[^/]*\.mjs$/, "").replace(/\/?$/, "/");
     const ort = await import(`${folder}ort.wasm.min.mjs`);
-    // Without the headers COOP and COEP there is no memory that threads could share.
-    const most = Math.min(4, navigator.hardwareConcurrency || 1);
+    // Without the headers COOP and COEP there is no memory that threads could share. And threads wait for one another
+    // actively: where the page needs a core too, as many as there are cores are slower than one.
+    const most = Math.min(4, Math.max(1, Math.floor((navigator.hardwareConcurrency || 1) / 2)));
     ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? (threads ?? most) : 1;
     ort.env.wasm.wasmPaths = folder;
     const response = await fetch(onnxUrl);
@@ -139,53 +142,74 @@ export class Engine {
    * Answer a prompt. One runs at a time; the others wait for their turn.
    *
    * @param {Asked} asked
-   * @param {{candidates?: 1 | 3}} [options]  for prompts other than a lone click, whose three candidates always come
+   * @param {{candidates?: 1 | 3, preview?: boolean}} [options]  `candidates` is for prompts other than a lone click,
+   *   whose three always come; `preview` is for one that `hurry` may cut short
    * @returns {Promise<Answer>}
    */
-  decode(asked, { candidates = 1 } = {}) {
+  decode(asked, { candidates = 1, preview = false } = {}) {
     const picture = this.#picture;
     const answer = this.#turn.then(() => {
       if (!picture) throw new Error("got a prompt before a picture, expected setEmbedding first");
-      return this.#answer(picture, promptOf(asked, picture.size), candidates);
+      return this.#answer(picture, promptOf(asked, picture.size), { candidates, preview });
     });
     this.#turn = answer.catch(() => {});
     return answer;
   }
 
-  /** @param {Picture} picture @param {Prompt} prompt @param {1 | 3} candidates @returns {Promise<Answer>} */
-  async #answer(picture, prompt, candidates) {
+  /** Tell the preview that is being computed that a newer one waits. */
+  hurry() {
+    this.#hurried = true;
+  }
+
+  /**
+   * @param {Picture} picture
+   * @param {Prompt} prompt
+   * @param {{candidates: 1 | 3, preview: boolean}} options
+   * @returns {Promise<Answer>}
+   */
+  async #answer(picture, prompt, { candidates, preview }) {
     const start = performance.now();
+    this.#hurried = false;
     const wanted = isLoneClick(prompt) || candidates === 3 ? CANDIDATES : [0];
-    const { masks: found, runs } = await this.#climb(picture, prompt, wanted);
-    const masks = found.map((mask) => corrected(mask, prompt)).filter((mask) => draw(mask, picture.size).data.includes(1));
-    return { masks, best: bestOf(masks), ms: performance.now() - start, runs };
+    const { found, runs, complete } = await this.#climb(picture, prompt, wanted, preview);
+    const masks = found.map((mask) => corrected(mask, prompt)).filter((mask) => !isEmpty(mask, picture.size));
+    return { masks, best: bestOf(masks), ms: performance.now() - start, runs, complete };
   }
 
   /**
    * Ask at the finest magnification, and at the next ones while the answer is cut off or doubtful.
    *
+   * A preview that is doubtful but whole, as over the ground between objects, leaves it at that when a newer one waits.
+   *
    * @param {Picture} picture
    * @param {Prompt} prompt
    * @param {number[]} wanted
+   * @param {boolean} preview
    */
-  async #climb(picture, prompt, wanted) {
+  async #climb(picture, prompt, wanted, preview) {
     const { rules } = this.meta;
     const doubt = isLoneClick(prompt) ? rules.doubt : 0;
+    const views = viewsFor(picture.views, prompt);
     /** @type {Mask[]} */
     let found = [];
-    let runs = 0;
-    for (const view of viewsFor(picture.views, prompt)) {
-      const masks = await this.#ask(picture, view, prompt, wanted);
+    for (let runs = 1; ; runs++) {
+      const masks = await this.#ask(picture, views[runs - 1], prompt, wanted);
       const before = found[bestOf(found)];
       const after = masks[bestOf(masks)];
       // Inside a large even object a close view shows nothing but more of it: only a far better answer replaces one
       // that is whole.
       if (!before || isCut(before, picture.size) || after.score > before.score + rules.far_better) found = masks;
-      runs++;
       const best = found[bestOf(found)];
-      if (best.score >= doubt && !isCut(best, picture.size)) break;
+      const cut = isCut(best, picture.size);
+      if (runs === views.length || (!cut && best.score >= doubt)) return { found, runs, complete: true };
+      if (preview && !cut && (await this.#isHurried())) return { found, runs, complete: false };
     }
-    return { masks: found, runs };
+  }
+
+  /** Let messages in, and tell whether `hurry` was among them. */
+  async #isHurried() {
+    await new Promise((resolve) => setTimeout(resolve));
+    return this.#hurried;
   }
 
   /** @param {Picture} picture @param {View} view @param {Prompt} prompt @param {number[]} wanted */

@@ -124,14 +124,47 @@ export function positiveRegion(mask, margin = 0) {
  * @returns {Bitmap} 0 pixels wide where the mask is empty
  */
 export function draw(mask, picture) {
+  const box = around(mask, picture);
+  if (!box) return { x: 0, y: 0, width: 0, height: 0, data: new Uint8Array(0) };
+  const [x, y, x1, y1] = box;
+  const values = upsample(mask, box);
+  const data = new Uint8Array(values.length);
+  for (let i = 0; i < values.length; i++) data[i] = values[i] > 0 ? 1 : 0;
+  return { x, y, width: x1 - x, height: y1 - y, data };
+}
+
+/**
+ * Tell whether a mask has no pixel on the picture. A few rows are drawn at a time: mostly the first ones tell.
+ *
+ * @param {Logits} mask
+ * @param {Size} picture
+ */
+export function isEmpty(mask, picture) {
+  const box = around(mask, picture);
+  if (!box) return true;
+  const [x0, y0, x1, y1] = box;
+  for (let y = y0; y < y1; y += 8) {
+    if (upsample(mask, [x0, y, x1, Math.min(y + 8, y1)]).some((value) => value > 0)) return false;
+  }
+  return true;
+}
+
+/**
+ * Return the pixels of the picture that may be positive: interpolation reaches one cell further. Null where there are
+ * none.
+ *
+ * @param {Logits} mask
+ * @param {Size} picture
+ * @returns {Box | null}
+ */
+function around(mask, picture) {
   const region = positiveRegion(mask, 1);
-  const x0 = region ? Math.max(0, Math.floor(region[0])) : 0;
-  const y0 = region ? Math.max(0, Math.floor(region[1])) : 0;
-  const x1 = region ? Math.min(picture.width, Math.ceil(region[2])) : 0;
-  const y1 = region ? Math.min(picture.height, Math.ceil(region[3])) : 0;
-  if (x1 <= x0 || y1 <= y0) return { x: 0, y: 0, width: 0, height: 0, data: new Uint8Array(0) };
-  const values = upsample(mask, [x0, y0, x1, y1]);
-  return { x: x0, y: y0, width: x1 - x0, height: y1 - y0, data: Uint8Array.from(values, (v) => (v > 0 ? 1 : 0)) };
+  if (!region) return null;
+  const x0 = Math.max(0, Math.floor(region[0]));
+  const y0 = Math.max(0, Math.floor(region[1]));
+  const x1 = Math.min(picture.width, Math.ceil(region[2]));
+  const y1 = Math.min(picture.height, Math.ceil(region[3]));
+  return x0 < x1 && y0 < y1 ? [x0, y0, x1, y1] : null;
 }
 
 /**

@@ -12,6 +12,7 @@ const tasks = {
   },
   setEmbedding: (content, meta) => engine?.setEmbedding(content, meta),
   decode: (asked, options) => engine?.decode(asked, options),
+  hurry: () => engine?.hurry(),
 };
 
 self.addEventListener("message", async ({ data: { id, task, given } }) => {
