@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam_core.embedding import Embedding
-from sam_core.errors import EmbeddingError
+from sam_core.errors import CheckpointError, EmbeddingError
+from sam_core.families.cell import CellFamily
 from sam_core.families.family import Family
 from sam_core.families.load import load_family, save_family
 from sam_core.families.place import Place, places_for, places_of_home, places_of_overview, places_of_tile
@@ -23,6 +24,7 @@ from sam_core.hub import add_card, upload
 from sam_core.image import to_rgb8
 from sam_core.logits import Logits
 from sam_core.masks import Masks
+from sam_core.modeling.portable import PortableDecoder
 from sam_core.overlap import nms
 from sam_core.prompt import Prompt
 from sam_core.remote_code import make_loadable
@@ -337,6 +339,30 @@ class Sam:
             for i, values, box, score in zip(part.prompt, part.values, part.boxes, part.scores, strict=True):
                 found[i].append((place.logits_out(values, tuple(box), embedding.image_shape), float(score)))
         return found
+
+    def portable_decoder(self) -> PortableDecoder:
+        """Return the part of the model that answers a prompt, to be exported to a runtime other than torch.
+
+        It is a copy in float32 on the CPU, best made of a model that was loaded so. See `PortableDecoder` for what it
+        takes and for the rules by which `decode` uses it.
+
+        Raises
+        ------
+        CheckpointError
+            The model is not a "cell": its decoder works on other features.
+
+        Examples
+        --------
+        >>> Sam.from_pretrained("cell", dtype="float32").portable_decoder().inputs["points"]
+        ('n', 2)
+        """
+        if not isinstance(self._family, CellFamily):
+            msg = (
+                f"got the model {self.fingerprint!r}, expected one of model_type 'cell', whose decoder is small enough "
+                "to run elsewhere; ask this one with Sam.decode"
+            )
+            raise CheckpointError(msg)
+        return PortableDecoder(self._family.network, {**self._family.rules, "far_better": FAR_BETTER})
 
     # -- propose -----------------------------------------------------------------------------------------------------
 
