@@ -52,6 +52,7 @@ class Desk:
         self.examples: dict[str, Picture] = {}
         bounds = self.limits
         self._visits = Rate(bounds.visits_per_minute / 60, bounds.visits_per_minute)
+        self.api_rate = Rate(1.0, burst=bounds.opens_per_minute)
         self._opens = Rate(bounds.opens_per_minute / 60, bounds.opens_per_minute / 2)
         self._actions = Rate(bounds.actions_per_second, 5 * bounds.actions_per_second)
         self._previews = Rate(bounds.previews_per_second, 2 * bounds.previews_per_second)
