@@ -40,26 +40,26 @@ EXAMPLES = (
     Example(
         "cells",
         "Bright cells",
-        "samples.cells((512, 640), count=60, diameter=52.0, seed=3)",
-        lambda: samples.cells((512, 640), count=60, diameter=52.0, seed=3),
+        "samples.cells((320, 384), count=60, diameter=28.0, seed=3)",
+        lambda: samples.cells((320, 384), count=60, diameter=28.0, seed=3),
     ),
     Example(
         "dark",
         "Dark cells, crowded",
-        "samples.cells((512, 640), count=170, diameter=34.0, dark=True, seed=5)",
-        lambda: samples.cells((512, 640), count=170, diameter=34.0, dark=True, seed=5),
+        "samples.cells((320, 384), count=110, diameter=23.0, dark=True, seed=5)",
+        lambda: samples.cells((320, 384), count=110, diameter=23.0, dark=True, seed=5),
     ),
     Example(
         "stack",
         "Stack of 16 planes",
-        "samples.z_stack((16, 256, 320), count=40, diameter=44.0, seed=2)",
-        lambda: samples.z_stack((16, 256, 320), count=40, diameter=44.0, seed=2),
+        "samples.z_stack((16, 240, 288), count=60, diameter=34.0, seed=2)",
+        lambda: samples.z_stack((16, 240, 288), count=60, diameter=34.0, seed=2),
     ),
     Example(
         "time",
         "Time-lapse",
-        "samples.time_lapse((12, 256, 320), count=26, diameter=38.0, seed=4)",
-        lambda: samples.time_lapse((12, 256, 320), count=26, diameter=38.0, seed=4),
+        "samples.time_lapse((12, 240, 288), count=32, diameter=27.0, seed=4)",
+        lambda: samples.time_lapse((12, 240, 288), count=32, diameter=27.0, seed=4),
     ),
 )
 """All of them, the first one is open when the page opens."""

@@ -23,7 +23,11 @@ ON_LOAD = """
 const base = new URL("sam/", document.baseURI);
 import(new URL("static/main.js", base)).then((page) => page.start(element, base));
 """
-CSS = ".gradio-container, .gradio-container > .main { padding: 0 !important; max-width: none !important }"
+CSS = """
+.gradio-container, .gradio-container main, .gradio-container main > .wrap { padding: 0 !important; max-width: none !important; margin: 0 !important }
+.gradio-container footer { padding: 6px 0 !important; margin: 0 !important }
+.gradio-container .block, .gradio-container .html-container { padding: 0 !important; border: 0 !important; border-radius: 0 !important }
+"""
 
 
 def build(desk: Desk) -> gr.Blocks:

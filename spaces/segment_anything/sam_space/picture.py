@@ -149,6 +149,9 @@ def _read(path: Path, name: str, limits: Limits) -> Picture:
     found = read_planes(path)
     _check_planes(name, len(found), found.size, found.channels or 1, found.dtype.itemsize, limits)
     planes = [np.array(plane) for plane in found]
+    if not all(np.isfinite(plane).any() for plane in planes):
+        msg = f"got {name} with a plane of which no pixel is a number, expected an image; save it once more"
+        raise Refusal(msg)
     factor = math.ceil(math.sqrt(math.prod(found.size) / limits.work_pixels)) if planes else 1
     source = f'planes = list(read_planes("{name}"))'
     if factor > 1:

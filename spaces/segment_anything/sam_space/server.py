@@ -47,7 +47,9 @@ Job: TypeAlias = Callable[[Visitor, Sent, Tell, Stop], dict[str, Any]]
 
 def create_app(desk: Desk) -> Starlette:
     """Make the application that the page talks to."""
-    return Starlette(routes=_Server(desk).routes)
+    app = Starlette(routes=_Server(desk).routes)
+    app.router.redirect_slashes = False  # an address is right or it is not
+    return app
 
 
 class _Server:

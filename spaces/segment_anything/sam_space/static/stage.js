@@ -271,7 +271,11 @@ export class Stage {
     this.paintMarks(line);
     this.paintDrag(line);
     this.paintCursor(line);
-    if (this.preview && !still.matches) this.draw();
+    // The dashes wander; a few pictures a second are enough, and leave the processor to the model.
+    if (this.preview && !still.matches) {
+      clearTimeout(this.wander);
+      this.wander = setTimeout(() => this.preview && this.draw(), 90);
+    }
   }
 
   paintMask({ mask, colour, active }, line) {
