@@ -58,11 +58,15 @@ class Desk:
         self._previews = Rate(bounds.previews_per_second, 2 * bounds.previews_per_second)
 
     def prepare(self) -> None:
-        """Make the examples and encode them, and so warm the model up."""
+        """Make the examples, and encode the one that is open first; the model is warm then."""
         for example in EXAMPLES:
-            picture = example.picture()
+            self.examples[example.name] = example.picture()
+        self.engine.pin(next(iter(self.examples.values())))
+
+    def prepare_all(self) -> None:
+        """Encode all examples."""
+        for picture in self.examples.values():
             self.engine.pin(picture)
-            self.examples[example.name] = picture
 
     # -- coming and going --------------------------------------------------------------------------------------------
 

@@ -23,11 +23,6 @@ ON_LOAD = """
 const base = new URL("sam/", document.baseURI);
 import(new URL("static/main.js", base)).then((page) => page.start(element, base));
 """
-CSS = """
-.gradio-container, .gradio-container main, .gradio-container main > .wrap { padding: 0 !important; max-width: none !important; margin: 0 !important }
-.gradio-container footer { padding: 6px 0 !important; margin: 0 !important }
-.gradio-container .block, .gradio-container .html-container { padding: 0 !important; border: 0 !important; border-radius: 0 !important }
-"""
 
 
 def build(desk: Desk) -> gr.Blocks:
@@ -54,7 +49,6 @@ def launching(desk: Desk) -> dict[str, Any]:
     """Return how the page is launched: what is not needed is off, what is bounded has its bound."""
     return {
         "head": HEAD,
-        "css": CSS,
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         "app_kwargs": {"routes": [Mount(PREFIX, app=create_app(desk))]},
         "max_file_size": desk.limits.file_bytes,

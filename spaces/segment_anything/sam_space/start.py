@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import tempfile
+import threading
 from typing import Any
 
 from sam_core import Sam
@@ -24,9 +25,11 @@ def settle() -> None:
 
 
 def make_desk(model: str = "cell", *, revision: str | None = None, device: str = "auto") -> Desk:
-    """Load the model and encode the examples."""
+    """Load the model and begin to encode the examples."""
     desk = Desk(Sam.from_pretrained(model, revision=revision, device=device), Limits(), source=model)
     desk.prepare()
+    # The page need not wait for the planes of the other examples.
+    threading.Thread(target=desk.prepare_all, daemon=True, name="examples").start()
     return desk
 
 

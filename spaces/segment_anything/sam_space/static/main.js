@@ -135,6 +135,7 @@ class Page {
   setUpPlanes() {
     const count = this.picture.planes;
     this.find(".planes").hidden = count < 2;
+    this.stage.slider = count > 1;
     const range = this.find(".planes input");
     range.max = count - 1;
     this.find(".which").textContent = this.picture.axes === "TYX" ? "Time" : "Plane";

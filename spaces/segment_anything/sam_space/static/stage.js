@@ -63,13 +63,17 @@ export class Stage {
     return { width: this.canvas.width / ratio, height: this.canvas.height / ratio };
   }
 
+  // Shows the whole picture, clear of what floats over it.
   fit() {
     if (!this.picture) return;
     const { width, height } = this.size;
-    const room = Math.min(24, width * 0.03);
-    this.zoom = Math.min((width - 2 * room) / this.picture.width, (height - 2 * room) / this.picture.height);
-    this.left = (width - this.picture.width * this.zoom) / 2;
-    this.top = (height - this.picture.height * this.zoom) / 2;
+    const room = Math.min(20, width * 0.03);
+    const [left, bottom] = width > 700 ? [84, this.slider ? 68 : room] : [room, 76];
+    const top = this.slider && width <= 700 ? 68 : room;
+    const [across, down] = [width - left - room, height - top - bottom];
+    this.zoom = Math.min(across / this.picture.width, down / this.picture.height);
+    this.left = left + (across - this.picture.width * this.zoom) / 2;
+    this.top = top + (down - this.picture.height * this.zoom) / 2;
     this.moved = false;
     this.draw();
   }
@@ -261,12 +265,9 @@ export class Stage {
     c.setTransform(1, 0, 0, 1, 0, 0);
     c.clearRect(0, 0, this.canvas.width, this.canvas.height);
     if (!this.picture) return;
-    c.setTransform(ratio * this.zoom, 0, 0, ratio * this.zoom, ratio * this.left, ratio * this.top);
-    c.imageSmoothingEnabled = this.zoom < 4;
-    c.imageSmoothingQuality = "high";
-    c.drawImage(this.picture, 0, 0);
+    c.drawImage(this.paintGround(ratio), 0, 0);
+    this.transform(c, ratio);
     const line = 1 / this.zoom;
-    for (const item of this.items) this.paintMask(item, line);
     if (this.preview) this.paintPreview(line);
     this.paintMarks(line);
     this.paintDrag(line);
@@ -274,12 +275,33 @@ export class Stage {
     // The dashes wander; a few pictures a second are enough, and leave the processor to the model.
     if (this.preview && !still.matches) {
       clearTimeout(this.wander);
-      this.wander = setTimeout(() => this.preview && this.draw(), 90);
+      this.wander = setTimeout(() => this.preview && this.draw(), 120);
     }
   }
 
-  paintMask({ mask, colour, active }, line) {
-    const c = this.context;
+  transform(context, ratio) {
+    context.setTransform(ratio * this.zoom, 0, 0, ratio * this.zoom, ratio * this.left, ratio * this.top);
+  }
+
+  // The picture and the objects on it, painted anew only when they or the view have changed.
+  paintGround(ratio) {
+    const state = [this.picture, this.items, this.zoom, this.left, this.top, this.canvas.width, this.canvas.height];
+    if (this.ground && state.every((each, i) => each === this.grounds[i])) return this.ground;
+    this.ground ??= document.createElement("canvas");
+    this.grounds = state;
+    this.canvas.dataset.view = `${this.zoom} ${this.left} ${this.top}`;
+    this.ground.width = this.canvas.width;
+    this.ground.height = this.canvas.height;
+    const c = this.ground.getContext("2d");
+    this.transform(c, ratio);
+    c.imageSmoothingEnabled = this.zoom < 6;
+    c.imageSmoothingQuality = this.zoom < 1 ? "high" : "medium";
+    c.drawImage(this.picture, 0, 0);
+    for (const item of this.items) this.paintMask(c, item, 1 / this.zoom);
+    return this.ground;
+  }
+
+  paintMask(c, { mask, colour, active }, line) {
     c.fillStyle = colour;
     c.globalAlpha = active ? 0.42 : 0.28;
     c.fill(mask.path, "evenodd");
