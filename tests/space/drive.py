@@ -9,11 +9,11 @@ from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
+from starlette.testclient import TestClient
+
 from sam_space.desk import Desk
 from sam_space.limits import Limits
 from sam_space.server import create_app
-from starlette.testclient import TestClient
-
 from tests.fake import FakeSegmenter
 
 SHAPE = (40, 60)

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+
 from sam_space.limits import Limits
 from sam_space.picture import inside, read_upload, safe_name
 from sam_space.refusal import Refusal
-
 from tests.space.drive import EASY, Page, opened, png, squares
 
 SMALL = Limits(
@@ -76,7 +76,8 @@ def refused(answer: Any) -> str:
 
 BODIES = (
     b"", b"{", b"null", b"[]", b"1", b'"a"', b"\xff\xfe\0", b"NaN", b"{\"plane\": }", DEEP.encode(), b"<xml/>",
-    b"plane=0", b"\0" * 100, b'{"action": "click"' + b" " * 1000, b'{"plane": 1e999}', b'{"plane": "' + b"a" * 100 + b'"}',
+    b"plane=0", b"\0" * 100, b'{"action": "click"' + b" " * 1000, b'{"plane": 1e999}',
+    b'{"plane": "' + b"a" * 100 + b'"}',
 )  # fmt: skip
 
 
@@ -85,15 +86,18 @@ def test_malformed_json(page: Page, body: bytes) -> None:
     refused(page.post("/act", body))
 
 
-@pytest.mark.parametrize("path", ["/act", "/preview", "/look", "/take", "/python", "/example", "/encode", "/everything"])
+@pytest.mark.parametrize(
+    "path", ["/act", "/preview", "/look", "/take", "/python", "/example", "/encode", "/everything"]
+)
 def test_bodies_without_end(page: Page, path: str) -> None:
     assert "bytes" in refused(page.post(path, b" " * (200 << 10)))
 
 
 @pytest.mark.parametrize("value", STRANGE, ids=repr)
 @pytest.mark.parametrize(
-    "given", [("click", "x"), ("click", "y"), ("box", "box"), ("choose", "index"), ("stroke", "points"), ("stroke", "radius")]
-)  # fmt: skip
+    "given",
+    [("click", "x"), ("click", "y"), ("box", "box"), ("choose", "index"), ("stroke", "points"), ("stroke", "radius")],
+)
 def test_strange_values(page: Page, given: tuple[str, str], value: Any) -> None:
     action, name = given
     good = {"x": 500, "y": 500, "box": None, "index": -1, "points": [["a", "b"]], "radius": 0}
@@ -112,13 +116,16 @@ def test_unknown_actions(page: Page, action: Any) -> None:
 
 
 @pytest.mark.parametrize("points", [
-    [[1, 1]] * 2001, [[1, 1, 1]], [[1]], [1, 2], [[None, 1]], [["1", "2"]], [[float("1e30"), 1]], [{"x": 1}], [[]], "ab",
+    [[1, 1]] * 2001, [[1, 1, 1]], [[1]], [1, 2], [[None, 1]], [["1", "2"]], [[float("1e30"), 1]], [{"x": 1}], [[]],
+    "ab",
 ])  # fmt: skip
 def test_strokes_that_are_none(page: Page, points: Any) -> None:
     refused(page.post("/act", {"action": "stroke", "plane": 0, "points": points, "radius": 2}))
 
 
-@pytest.mark.parametrize("colour", ["red", "#fff", "#gggggg", "#ff0000;x", "url(http://a)", "", "#12345\n", "expression(1)"])
+@pytest.mark.parametrize(
+    "colour", ["red", "#fff", "#gggggg", "#ff0000;x", "url(http://a)", "", "#12345\n", "expression(1)"]
+)
 def test_colours_that_are_none(page: Page, colour: str) -> None:
     refused(page.post("/act", {"action": "recolour", "number": 1, "colour": colour}))
 
@@ -189,8 +196,8 @@ def ome_of_others(name: str) -> bytes:
     ome = (
         '<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:me">'
         '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="16" SizeY="16" SizeC="1" '
-        f'SizeZ="1" SizeT="1"><TiffData IFD="0"><UUID FileName="{name}">urn:uuid:other</UUID></TiffData></Pixels></Image>'
-        "</OME>"
+        f'SizeZ="1" SizeT="1"><TiffData IFD="0"><UUID FileName="{name}">urn:uuid:other</UUID></TiffData></Pixels>'
+        "</Image></OME>"
     )
     return tiff(np.zeros((16, 16), np.uint8), description=ome, metadata=None)
 
@@ -207,7 +214,8 @@ FILES: dict[str, bytes] = {
     "elf": b"\x7fELF" + b"\0" * 60,
     "pickle": b"\x80\x04\x95\x10\0\0\0\0\0\0\0\x8c\x02os\x94\x8c\x06system\x94",
     "npy of objects": b"\x93NUMPY\1\0v\0{'descr': '|O', 'fortran_order': False, 'shape': (9, 9), }" + b" " * 56 + b"\n",
-    "huge npy": b"\x93NUMPY\1\0v\0{'descr': '<f8', 'fortran_order': False, 'shape': (99999, 99999), }".ljust(128) + b"\n",
+    "huge npy": b"\x93NUMPY\1\0v\0{'descr': '<f8', 'fortran_order': False, 'shape': (99999, 99999), }".ljust(128)
+    + b"\n",
     "png head": b"\x89PNG\r\n\x1a\n",
     "png of 4e18 pixels": png_of(2**31 - 1, 2**31 - 1),
     "png of 1e10 pixels": png_of(100_000, 100_000),
@@ -270,7 +278,13 @@ def test_only_files_inside_the_folder_of_uploads(path: str, tmp_path: Path) -> N
     (tmp_path / "secret.png").write_bytes(png(squares()))
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
     (folder / "mine.png").write_bytes(png(squares()))
-    for each in (path, str(folder / "link.png"), str(folder / ".." / "secret.png"), str(folder), f"{folder}x/../secret.png"):
+    for each in (
+        path,
+        str(folder / "link.png"),
+        str(folder / ".." / "secret.png"),
+        str(folder),
+        f"{folder}x/../secret.png",
+    ):
         with pytest.raises(Refusal):
             inside(each, folder)
     assert inside(folder / "mine.png", folder).name == "mine.png"
@@ -289,7 +303,9 @@ def test_a_page_never_makes_markup_of_text() -> None:
 
     scripts = [file.read_text() for file in sam_space.server.STATIC.glob("*.js")]
     assert sum(text.count("innerHTML") for text in scripts) == 1
-    assert not any(word in text for text in scripts for word in ("outerHTML", "insertAdjacentHTML", "eval(", "document.write"))
+    assert not any(
+        word in text for text in scripts for word in ("outerHTML", "insertAdjacentHTML", "eval(", "document.write")
+    )
 
 
 # -- floods -----------------------------------------------------------------------------------------------------------

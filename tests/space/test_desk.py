@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sam_space.frame import box_of_page, page_of_box, page_of_point, point_of_page, sent
 
 from sam_core import Masks
+from sam_space.frame import box_of_page, page_of_box, page_of_point, point_of_page, sent
 from tests.space.drive import EASY, SQUARES, Page, desk, drawn, opened, png, squares
 
 FIRST = {"x": 10, "y": 10}

@@ -14,11 +14,11 @@ import pytest
 import tifffile
 from PIL import Image
 from pycocotools import mask as coco
-from sam_space.desk import Desk
-from sam_space.export import KINDS
 from skimage.draw import polygon2mask
 
 from sam_core import Masks, Sam
+from sam_space.desk import Desk
+from sam_space.export import KINDS
 from tests.space.drive import EASY, SQUARES, Page, opened
 
 NAMES = ("=1+1", "<script>alert(1)</script>")
@@ -130,7 +130,7 @@ def test_copied_python_makes_the_same_objects(name: str) -> None:
     middles = [((y0 + y1) / 2, (x0 + x1) / 2) for y0, x0, y1, x1 in cells.boxes.tolist()]
     page = Page(desk)
     page.post("/example", {"name": name})
-    (ay, ax), (by, bx), (cy, cx), _ = middles
+    (ay, ax), (by, bx), *_ = middles
     page.act("click", plane=plane, x=ax, y=ay)
     page.act("choose", plane=plane, index=1)
     page.act("click", plane=plane, x=bx, y=by, fresh=True)

@@ -26,29 +26,27 @@ from sam_space.server import address_of
 MOST_TEXT = 20_000  # characters of JSON
 
 
-class SafeImage(gr.Image):
-    """An image of which the file must have been uploaded.
+def safe_image(most: int) -> gr.Image:
+    """Make an image input of which the file must have been uploaded; its value is a path, and nothing is decoded.
 
-    Gradio takes the path of any file of the server for an upload where a program leaves out `meta`.
+    Gradio takes the path of any file of the server for an upload where a program leaves out `meta`. It is the one input
+    that is changed, and not its class: gradio writes a file beside the source of each class of components.
     """
 
-    def preprocess(self, payload: Any) -> str | None:
-        """Return the path of the upload, and decode nothing."""
+    def uploaded(payload: Any) -> str | None:
         try:
             if payload is None:
                 return None
             url = str(payload.url or "")
             if not payload.path and url.startswith("data:"):
-                return _kept(url, self.most)
+                return _kept(url, most)
             return str(inside(str(payload.path or ""), get_upload_folder()))
         except Refusal as refusal:
             raise gr.Error(refusal.message, print_exception=False) from None
 
-    most = 24 << 20
-
-    def get_block_name(self) -> str:
-        """Say that the page shows it as it shows an image."""
-        return "image"
+    image = gr.Image(type="filepath", label="image")
+    image.preprocess = uploaded
+    return image
 
 
 def _kept(url: str, most: int) -> str:

@@ -20,14 +20,13 @@ def space(
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
     """Segment Anything in a browser: the page of the Space, on this machine."""
-    from sam_space.start import make_desk, serve, settle
+    from importlib.util import find_spec
 
-    settle()
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        typer.echo(f'error: {error.name} is missing: pip install "sam-core[space]"', err=True)
-        raise typer.Exit(BAD_INPUT) from None
+    if find_spec("gradio") is None:
+        typer.echo('error: gradio is missing: pip install "sam-core[space]"', err=True)
+        raise typer.Exit(BAD_INPUT)
+    from sam_space.start import make_desk, serve
+
     typer.echo(f"loading {model}")
     desk = make_desk(model, revision=revision, device=device)
     typer.echo(f"http://{host}:{port}")

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from starlette.routing import Mount
 
-from sam_space.api import Api, SafeImage
+from sam_space.api import Api, safe_image
 from sam_space.desk import Desk
 from sam_space.server import STATIC, create_app
 
@@ -32,7 +32,7 @@ def build(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=(300, 900)) as demo:
         gr.HTML(html_template=(STATIC / "page.html").read_text("utf-8"), js_on_load=ON_LOAD, apply_default_css=False)
         with gr.Column(visible=False):
-            image = SafeImage(type="filepath", label="image")
+            image = safe_image(desk.limits.file_bytes)
             points = gr.Textbox("[]", label="points")
             box = gr.Textbox("[]", label="box")
             candidates = gr.Number(1, label="candidates", precision=0)

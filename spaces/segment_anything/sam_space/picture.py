@@ -198,10 +198,8 @@ def _check_tiff(path: Path, name: str, limits: Limits) -> None:
     """Refuse a TIFF that points at other files, has too many pages, or unpacks to more than it says."""
     with tifffile.TiffFile(path) as file:
         _check_alone(file.ome_metadata or "", name)
-        pages = 0
-        for page in file.pages:
-            pages += 1
-            if pages > MOST_PAGES:
+        for number, page in enumerate(file.pages):
+            if number >= MOST_PAGES:
                 msg = f"got {name} with more than {MOST_PAGES} pages, expected fewer; cut out the part you need"
                 raise Refusal(msg, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             whole = page.aspage()

@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
 import anyio
@@ -27,6 +27,9 @@ from sam_space.desk import Desk, Sent, Stop, Tell
 from sam_space.engine import Stopped
 from sam_space.refusal import Refusal
 from sam_space.visitors import Visitor
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -158,10 +161,11 @@ class _Server:
     async def _picture(self, request: Request) -> Response:
         visitor = self._visitor(request)
         given = await _json(request)
-        return await self._run(lambda: _png(self._desk.shown(visitor, given.get("plane"))))
+        image = await self._run(lambda: _png(self._desk.shown(visitor, given.get("plane"))))
+        return _image(image)
 
     async def _thumbnail(self, request: Request) -> Response:
-        return await self._run(lambda: _png(self._desk.thumbnail(request.path_params["name"])))
+        return _image(await self._run(lambda: _png(self._desk.thumbnail(request.path_params["name"]))))
 
     async def _take(self, request: Request) -> Response:
         visitor = self._visitor(request)
@@ -251,7 +255,11 @@ def _too_large(most: int) -> Refusal:
     return Refusal(msg, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
-def _png(image: Any) -> Response:
+def _png(image: Image.Image) -> bytes:
     out = io.BytesIO()
     image.save(out, "PNG", compress_level=1)
-    return Response(out.getvalue(), media_type="image/png", headers=HEADERS)
+    return out.getvalue()
+
+
+def _image(content: bytes) -> Response:
+    return Response(content, media_type="image/png", headers=HEADERS)
