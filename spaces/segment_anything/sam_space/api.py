@@ -84,15 +84,12 @@ class Api:
 
         Args:
             image: The image: PNG, JPEG, TIFF, WebP, BMP or GIF. Of a stack the first plane is taken.
-            points: JSON list of clicks [x, y, label] in pixels; whole numbers are centres of pixels; label 1 is on the
-                object and 0 beside it. Example: [[120, 64, 1], [80, 70, 0]]
-            box: JSON list [x0, y0, x1, y1] in pixels between which the object lies, half-open, or [] for none.
+            points: JSON list of clicks [x, y, label] in pixels; label 1 is on the object, 0 beside it.
+            box: JSON list [x0, y0, x1, y1] in pixels, half-open, around the object; [] for none.
             candidates: 1 for the best answer, 3 for all that a single click may mean.
 
         Returns:
-            JSON with `width` and `height` of the image, `model`, `encode_ms`, `decode_ms`, `shrunk` (by how much a very
-            large image was shrunk; 1 where it was not) and `masks`, best first, each with `score` (predicted IoU),
-            `area` (pixels), `bbox` [x, y, width, height] and `segmentation` (compressed COCO RLE).
+            JSON with the size of the image, the model, milliseconds, and `masks`: score, area, bbox, COCO RLE of each.
         """
         return self._safely(request, lambda: self._segment(image, points, box, candidates))
 
