@@ -12,9 +12,9 @@ from typing import Any
 
 from playwright.sync_api import sync_playwright
 
-from decoder.export import decoder_meta, export_decoder
-from decoder.features import features_of
 from sam_core import Sam, samples
+from sam_space.decoder.export import decoder_meta, export_decoder
+from sam_space.decoder.features import features_of
 from tests.bench.measure import Row
 from tests.space.decoder.site import FLAGS, ISOLATED, LOAD, Visitor, fill_ort_cache, serving
 

@@ -23,7 +23,7 @@ def sam() -> Sam:
 def onnx_file(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"needs {package}, of the extra sam-core[space]")
-    from decoder.export import export_decoder
+    from sam_space.decoder.export import export_decoder
 
     path = tmp_path_factory.mktemp("decoder") / "decoder.onnx"
     export_decoder(sam, path)
@@ -32,7 +32,7 @@ def onnx_file(sam: Sam, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runtime() -> Path:
-    from decoder import ort
+    from sam_space.decoder import ort
     from tests.space.decoder.site import fill_ort_cache
 
     try:
@@ -57,6 +57,6 @@ def chromium() -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def meta(sam: Sam) -> dict[str, Any]:
-    from decoder.export import decoder_meta
+    from sam_space.decoder.export import decoder_meta
 
     return decoder_meta(sam)

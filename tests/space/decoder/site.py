@@ -17,9 +17,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from decoder import ort
-from decoder.features import features_of
 from sam_core import Embedding, Prompt
+from sam_space.decoder import ort
+from sam_space.decoder.features import features_of
 
 STATIC = Path(ort.__file__).parent / "static"
 FLAGS = [

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from decoder.features import features_of
 from sam_core import Masks, Prompt, Sam, segment
+from sam_space.decoder.features import features_of
 from tests.space.decoder.prompts import SCENES, prompts, scene
 from tests.space.decoder.site import ISOLATED, Visitor, drawn, serving
 

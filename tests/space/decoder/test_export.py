@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoder.export import decoder_meta, export_decoder
 from sam_core import CheckpointError, Sam, SegmentAllOptions
 from sam_core.modeling.mask_decoder import nested
+from sam_space.decoder.export import decoder_meta, export_decoder
 from tests.fake_family import FakeFamily
 from tests.space.decoder.prompts import SCENES, prompts, scene
 

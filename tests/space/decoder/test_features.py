@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from decoder.features import features_of
 from sam_core import Embedding, EmbeddingError, Sam, Tiling, samples
+from sam_space.decoder.features import features_of
 
 
 @given(

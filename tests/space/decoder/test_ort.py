@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from decoder import ort
+from sam_space.decoder import ort
 
 CONTENT = {name: f"the true {name}\n".encode() * 50 for name in ort.FILES}
 
