@@ -188,6 +188,12 @@ def upload(
     api = HfApi(token=token, library_name="sam-core")
     try:
         api.create_repo(repository, private=private, exist_ok=True)
+        if private and not api.repo_info(repository).private:
+            msg = (
+                f"got {repository!r}, which is there and public, expected a private repository; do make it private on "
+                "its page, or leave `private` out if everybody may see the model"
+            )
+            raise CheckpointError(msg)
         if revision is not None:
             api.create_branch(repository, branch=revision, exist_ok=True)
         done = api.upload_folder(repo_id=repository, folder_path=folder, revision=revision, commit_message=message)

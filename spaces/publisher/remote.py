@@ -108,6 +108,12 @@ def publish(
         lambda: api.create_repo(plan.repository, repo_type=plan.kind, private=private, exist_ok=True, space_sdk=sdk),
         sleep,
     )
+    if private and not _retried(lambda: api.repo_info(plan.repository, repo_type=plan.kind).private, sleep):
+        msg = (
+            f"got {plan.repository}, which is there and public, expected a private one; make it private on its page, "
+            "or publish with --public if everybody may see it"
+        )
+        raise PublishError(msg)
     before = _retried(lambda: difference(plan, api), sleep)
     pruned = before.extra if prune else ()
     if before.add or pruned:

@@ -53,7 +53,7 @@ def build_space(folder: Path, *, app: Path, wheel: Path) -> None:
     _required(app, entry)
     front = {**DEFAULTS, "sdk_version": _installed_gradio(), **front, "app_file": START}
     (folder / "README.md").write_text(join(front, text), encoding="utf-8")
-    (folder / START).write_text(STARTER.replace("ENTRY", entry), encoding="utf-8")
+    (folder / START).write_text(STARTER.replace("ENTRY", entry).replace("WHEEL", wheel.name), encoding="utf-8")
     options, wanted = parsed(_required(app, "requirements.txt").read_text(encoding="utf-8").splitlines())
     pins = pinned([*requirements_of(wheel), *wanted])
     if not options and any(pin.startswith("torch==") for pin in pins):
@@ -120,8 +120,7 @@ def main() -> None:
     """Unpack the wheel, put it first on the path, for processes that are started too, and run the app."""
     unpacked = tempfile.mkdtemp(prefix="sam_core-")
     atexit.register(shutil.rmtree, unpacked, ignore_errors=True)
-    (wheel,) = HERE.glob("sam_core-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with zipfile.ZipFile(HERE / "WHEEL") as archive:
         archive.extractall(unpacked)
     sys.path.insert(0, unpacked)
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [unpacked, os.environ.get("PYTHONPATH")]))

@@ -26,6 +26,13 @@ if "publisher" not in sys.modules:
     _load("publish", SPACES / "publish.py")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs `answers`, which a process of its own makes, as slow."""
+    for item in items:
+        if "answers" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     """Give a Hub of our own, on this machine."""

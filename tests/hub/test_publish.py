@@ -198,6 +198,7 @@ def test_the_space_holds_the_app_and_what_it_needs(app: Path, wheel: Path, tmp_p
 def test_the_space_starts_with_the_wheel(app: Path, wheel: Path, tmp_path: Path) -> None:
     folder = tmp_path / "space"
     build_space(folder, app=app, wheel=wheel)
+    (folder / "sam_core-0.0.1-py3-none-any.whl").touch()  # of an earlier version, which nobody took away
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"TMPDIR": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "start.py"], cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -27,6 +27,7 @@ def card(tmp_path: Path) -> Path:
     return tmp_path / "card.md"
 
 
+@pytest.mark.slow
 def test_what_is_pushed_loads_at_its_commit(hub: FakeHub, sam: Sam, card: Path, tmp_path: Path) -> None:
     commit = sam.push_to_hub("acme/cell", card=card, private=True)
     files = hub.content("model", "acme/cell")
@@ -84,6 +85,20 @@ def test_without_a_card_nothing_is_sent(
 def test_a_refusal_is_explained(hub: FakeHub, sam: Sam, card: Path, token: str, advice: str) -> None:
     with pytest.raises(CheckpointError, match=advice):
         sam.push_to_hub("acme/cell", card=card, token=token)
+
+
+def test_what_shall_be_private_is_not_sent_where_all_can_see_it(hub: FakeHub, sam: Sam, card: Path) -> None:
+    sam.push_to_hub("acme/cell", card=card)
+    hub.requests.clear()
+    with pytest.raises(CheckpointError, match="there and public"):
+        sam.push_to_hub("acme/cell", card=card, private=True)
+    assert hub.asked("commit|lfs|preupload") == 0
+
+
+def test_a_branch_of_its_own_is_made(hub: FakeHub, sam: Sam, card: Path) -> None:
+    sam.push_to_hub("acme/cell", card=card, revision="trial")
+    assert hub.asked("POST .*/branch/trial") == 1
+    assert hub.asked("POST .*/commit/trial") == 1
 
 
 @pytest.mark.parametrize("kind", [500, "cut"])

@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 
 from publisher.plan import Plan, PublishError
 from publisher.remote import Published, publish
-from tests.hub.server import READER, FakeHub
+from tests.hub.server import READER, FakeHub, Repository
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # huggingface_hub's own call
 
@@ -89,6 +89,13 @@ def test_who_may_not_write_is_told_what_to_do(hub: FakeHub, folder: Path, token:
         send(hub, folder)
     assert not hub.repositories
     assert hub.asked("create") == 1  # asking again would not help
+
+
+def test_what_shall_be_private_is_not_sent_where_all_can_see_it(hub: FakeHub, folder: Path) -> None:
+    hub.repositories["model", "acme/cell"] = Repository(private=False)
+    with pytest.raises(PublishError, match="there and public"):
+        send(hub, folder)
+    assert hub.content("model", "acme/cell") == {}
 
 
 STEPS = [
