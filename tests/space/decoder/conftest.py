@@ -38,7 +38,7 @@ def runtime() -> Path:
     try:
         return fill_ort_cache()
     except (OSError, subprocess.SubprocessError, ort.RuntimeUnavailableError) as error:
-        pytest.skip(f"there is no onnxruntime-web {ort.VERSION} to test with, and npm could not fetch it: {error}")
+        pytest.skip(f"there is no onnxruntime-web {ort.VERSION} to test with, and it could not be fetched: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import mimetypes
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -65,10 +66,12 @@ DECODE = """async ({asked, options}) => {
 
 
 def fill_ort_cache() -> Path:
-    """Return the files of onnxruntime-web, fetched through npm where they are not in the user's cache yet."""
+    """Return the files of onnxruntime-web, fetched where they are not in the user's cache yet; through npm if there."""
     try:
-        return ort.ort_folder(download=False)
+        return ort.ort_folder(download=shutil.which("npm") is None)
     except ort.RuntimeUnavailableError:
+        if shutil.which("npm") is None:
+            raise
         with tempfile.TemporaryDirectory() as folder:
             command = ["npm", "pack", "--silent", f"onnxruntime-web@{ort.VERSION}"]
             subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=300)

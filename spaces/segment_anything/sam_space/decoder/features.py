@@ -48,7 +48,7 @@ def features_of(embedding: Embedding, *, bits: Literal[8, 16] = 16) -> tuple[byt
         )
         raise EmbeddingError(msg)
     write = _as_bytes if bits == 8 else _as_halves
-    written = [write(level[0].transpose(1, 2, 0)) for level in embedding.halved().features]
+    written = [write(level[0]) for level in embedding.halved().features]
     levels, offset = [], 0
     for array, described in written:
         levels.append({"shape": list(array.shape), "offset": offset, **described})
@@ -64,15 +64,23 @@ def features_of(embedding: Embedding, *, bits: Literal[8, 16] = 16) -> tuple[byt
 
 
 def _as_halves(level: NDArray[np.floating]) -> tuple[NDArray[Any], dict[str, Any]]:
-    return level.astype("<f2"), {}
+    return _channels_last(level.astype("<f2", copy=False)), {}
 
 
 def _as_bytes(level: NDArray[np.floating]) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Spread each channel of (h, w, C) over 0 to 255."""
-    values = level.astype(np.float32)
-    mean, spread = values.mean(axis=(0, 1)), SPREAD * values.std(axis=(0, 1))
-    low = np.maximum(values.min(axis=(0, 1)), mean - spread)
-    high = np.minimum(values.max(axis=(0, 1)), mean + spread)
+    """Spread each channel of (C, h, w) over 0 to 255."""
+    values = level.reshape(len(level), -1).astype(np.float32)
+    mean, spread = values.mean(axis=1), SPREAD * values.std(axis=1)
+    low = np.maximum(values.min(axis=1), mean - spread)
+    high = np.minimum(values.max(axis=1), mean + spread)
     step = np.where(high > low, (high - low) / 255, np.float32(1)).astype(np.float32)
-    steps = np.rint((values - low) / step).clip(0, 255).astype(np.uint8)
-    return steps, {"low": low.astype(float).tolist(), "step": step.astype(float).tolist()}
+    values -= low[:, None]
+    values /= step[:, None]
+    np.rint(values, out=values)
+    steps = values.clip(0, 255, out=values).astype(np.uint8).reshape(level.shape)
+    return _channels_last(steps), {"low": low.astype(float).tolist(), "step": step.astype(float).tolist()}
+
+
+def _channels_last(level: NDArray[Any]) -> NDArray[Any]:
+    """Turn (C, h, w) into (h, w, C): a row of a window is then one run of numbers."""
+    return np.ascontiguousarray(level.transpose(1, 2, 0))
