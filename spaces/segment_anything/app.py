@@ -6,9 +6,10 @@ import os
 
 from sam_space.start import make_desk, serve, settle
 
-settle()
-serve(
-    make_desk(os.environ.get("SAM_SPACE_MODEL", "cell"), revision=os.environ.get("SAM_SPACE_REVISION")),
-    server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-    server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
-)
+if __name__ == "__main__":
+    settle()
+    serve(
+        make_desk(os.environ.get("SAM_SPACE_MODEL", "cell"), revision=os.environ.get("SAM_SPACE_REVISION")),
+        server_name=os.environ.get("GRADIO_SERVER_NAME", "0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1"),
+        server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+    )

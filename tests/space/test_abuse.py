@@ -358,6 +358,30 @@ def test_the_queue_is_bounded(page: Page) -> None:
     assert done == [True, True]
 
 
+def test_a_click_goes_before_previews_that_wait(page: Page) -> None:
+    import threading
+
+    from sam_space.gate import Gate
+
+    gate = Gate(1, waiting=9)
+    order: list[bool] = []
+
+    def wait(urgent: bool) -> None:
+        with gate.through(urgent=urgent):
+            order.append(urgent)
+
+    with gate.through():
+        waiting = []
+        for number, urgent in enumerate((False, False, True, True), start=1):
+            waiting.append(threading.Thread(target=wait, args=(urgent,)))
+            waiting[-1].start()
+            while gate.length < number:
+                pass
+    for each in waiting:
+        each.join(10)
+    assert order == [True, True, False, False]
+
+
 def test_how_many_cases_there_are() -> None:
     """At least the 200 that were promised."""
     files = 2 * len(FILES)

@@ -192,9 +192,9 @@ def test_programs_may_use_it_as_tools(address: str, picture: Path) -> None:
             name = next(tool.name for tool in tools if tool.name.endswith("segment"))
             given = {"image": url, "points": f"[[{x}, {y}, 1]]", "box": "[]", "candidates": 1}
             answer = await session.call_tool(name, given)
-            return [f"{tool.name}: {tool.description}" for tool in tools], answer.content[0].text
+            return [json.dumps(tool.inputSchema) for tool in tools], answer.content[0].text
 
     tools, answer = asyncio.run(use())
     assert len(tools) == 2
-    assert "clicks [x, y, label]" in " ".join(tools)
+    assert "clicks [x, y, label] in pixels; label 1 is on the object, 0 beside it." in " ".join(tools)
     assert "segmentation" in answer

@@ -166,7 +166,7 @@ class Desk:
 
         embedding, _ = self.engine.embed(picture, plane, given_up)
         start = time.perf_counter()
-        masks = self.engine.ask(embedding, prompt, 1, given_up)
+        masks = self.engine.ask(embedding, prompt, 1, given_up, urgent=False)
         ms = round(1000 * (time.perf_counter() - start), 1)
         if not len(masks):
             return {"mask": None, "ms": ms, "where": self.where}

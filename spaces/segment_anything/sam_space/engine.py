@@ -93,10 +93,16 @@ class Engine:
             return embedding, 1000 * (time.perf_counter() - start)
 
     def ask(
-        self, embedding: Embedding, prompt: Prompt, candidates: Literal[1, 3], given_up: Callable[[], bool] = never
+        self,
+        embedding: Embedding,
+        prompt: Prompt,
+        candidates: Literal[1, 3],
+        given_up: Callable[[], bool] = never,
+        *,
+        urgent: bool = True,
     ) -> Masks:
         """Answer one prompt, when it is its turn."""
-        with self.answering.through(given_up=given_up) as turn:
+        with self.answering.through(given_up=given_up, urgent=urgent) as turn:
             if not turn:
                 raise Stopped
             return segment(self.model, embedding, prompt, candidates=candidates)

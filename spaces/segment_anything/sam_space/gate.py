@@ -1,4 +1,4 @@
-"""One thing at a time, in the order of coming, with a bounded queue that tells who stands where."""
+"""One thing at a time, in the order of coming but for what is urgent, with a bounded queue."""
 
 from __future__ import annotations
 
@@ -27,24 +27,27 @@ class Gate:
     def __init__(self, width: int, waiting: int) -> None:
         self._free = width
         self._waiting = waiting
-        self._queue: deque[object] = deque()
+        self._urgent: deque[object] = deque()
+        self._others: deque[object] = deque()
         self._turn = threading.Condition()
 
     @property
     def length(self) -> int:
         """How many wait."""
-        return len(self._queue)
+        return len(self._urgent) + len(self._others)
 
     @contextmanager
-    def through(self, *, given_up: Callable[[], bool] = lambda: False) -> Iterator[bool]:
+    def through(self, *, given_up: Callable[[], bool] = lambda: False, urgent: bool = False) -> Iterator[bool]:
         """Wait for one's turn; gives False, without a turn, where the one who waited has given up.
+
+        What is urgent, as a click is, goes before what is not, as previews and long work are.
 
         Raises
         ------
         Refusal
             Too many wait already: 503.
         """
-        entered = self._enter(given_up)
+        entered = self._enter(given_up, self._urgent if urgent else self._others)
         try:
             yield entered
         finally:
@@ -53,15 +56,15 @@ class Gate:
                     self._free += 1
                     self._turn.notify_all()
 
-    def _enter(self, given_up: Callable[[], bool]) -> bool:
+    def _enter(self, given_up: Callable[[], bool], queue: deque[object]) -> bool:
         me = object()
         with self._turn:
-            if len(self._queue) >= self._waiting:
+            if self.length >= self._waiting:
                 msg = f"got more than {self._waiting} requests at once, expected fewer; try again in a moment"
                 raise Refusal(msg, HTTPStatus.SERVICE_UNAVAILABLE)
-            self._queue.append(me)
+            queue.append(me)
             try:
-                while not (self._free and self._queue[0] is me):
+                while not (self._free and (self._urgent or self._others)[0] is me):
                     if given_up():
                         return False
                     self._turn.wait(POLL)
@@ -70,5 +73,5 @@ class Gate:
                 self._free -= 1
                 return True
             finally:
-                self._queue.remove(me)
+                queue.remove(me)
                 self._turn.notify_all()

@@ -17,6 +17,8 @@ export class Desk {
     this.key = about.visitor;
     // The page is gone: so is all that was brought.
     addEventListener("pagehide", () => navigator.sendBeacon(this.address("leave"), this.key));
+    // A page that the browser kept and shows again would have nothing behind it.
+    addEventListener("pageshow", (e) => e.persisted && location.reload());
     return about;
   }
 

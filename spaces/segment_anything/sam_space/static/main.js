@@ -7,6 +7,7 @@ import { Stage } from "./stage.js";
 
 const BIN = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13"/></svg>';
 const NEW = "#ffffff"; // of what is no object yet
+const STILL_HERE = 240_000; // ms between two signs of life of a page that is only looked at
 const ms = (value) => (value < 10 ? value.toFixed(1) : Math.round(value)) + " ms";
 
 export function start(element, base) {
@@ -53,6 +54,7 @@ class Page {
       this.listExamples(about.examples);
       await this.open("example", { name: about.examples[0].name });
       this.root.dataset.state = "ready";
+      setInterval(() => this.desk.post("look", { plane: this.plane }).then((view) => this.learn(view), () => {}), STILL_HERE);
     } catch (error) {
       this.refuse(error);
     }
@@ -272,8 +274,13 @@ class Page {
 
   // -- showing ------------------------------------------------------------------------------------------------------
 
-  take(view) {
+  // Drawings are sent once: whatever brings them, they are kept.
+  learn(view) {
     for (const [key, sent] of Object.entries(view.drawn)) this.masks.set(Number(key), new Mask(sent));
+  }
+
+  take(view) {
+    this.learn(view);
     this.view = view;
     this.stage.items = view.objects
       .filter((each) => each.key && this.masks.has(each.key))

@@ -51,35 +51,49 @@ export class Mask {
     return this.bits[(row + 1) * (this.w + 2) + column + 1] === 1;
   }
 
-  // Each corner is rounded off between the middles of its two edges.
   trace() {
     const width = this.w + 2;
     const out = edges(this.bits, this.w, this.h);
     const path = new Path2D();
     for (let start = 0; start < out.length; start++) {
       while (out[start]) {
+        const ring = [];
         let at = start;
         let direction = 31 - Math.clz32(out[at]);
-        let first = true;
         do {
           if (!(out[at] & (1 << direction))) {
             direction = [1, 0, 3].map((turn) => (direction + turn) % 4).find((d) => out[at] & (1 << d));
           }
           out[at] &= ~(1 << direction);
           const [dx, dy] = STEP[direction];
-          const x = (at % width) + this.x - 1;
-          const y = Math.floor(at / width) + this.y - 1;
-          if (first) path.moveTo(x + dx / 2, y + dy / 2);
-          else path.quadraticCurveTo(x, y, x + dx / 2, y + dy / 2);
-          first = false;
+          ring.push((at % width) + this.x - 1 + dx / 2, Math.floor(at / width) + this.y - 1 + dy / 2);
           at += dx + dy * width;
           // At a corner where two parts touch, stay with the one we are on.
           const right = (direction + 1) % 4;
           if (out[at] & (1 << right)) direction = right;
         } while (at !== start && out[at]);
-        path.closePath();
+        draw(path, ring);
       }
     }
     return path;
   }
+}
+
+// Takes the stairs off a ring of middles of edges, and leaves it where it was to half a pixel.
+function draw(path, ring) {
+  const count = ring.length / 2;
+  const weights = count < 12 ? [1] : [1, 2, 3, 2, 1];
+  const reach = (weights.length - 1) / 2;
+  const total = weights.reduce((a, b) => a + b);
+  for (let i = 0; i < count; i++) {
+    let [x, y] = [0, 0];
+    weights.forEach((weight, k) => {
+      const j = ((i + k - reach + count) % count) * 2;
+      x += (weight * ring[j]) / total;
+      y += (weight * ring[j + 1]) / total;
+    });
+    if (i) path.lineTo(x, y);
+    else path.moveTo(x, y);
+  }
+  path.closePath();
 }
