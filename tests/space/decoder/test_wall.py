@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import decoder
 import sam_core
+from sam_space import decoder
 
 FILES = sorted(Path(decoder.__file__).parent.glob("*.py"))
 STRANGERS = ("sam_napari", "sam_label_studio", "gradio", "fastapi", "starlette")
