@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,12 @@ def test_everything_stops_when_told_and_changes_nothing() -> None:
         page.desk.everything(visitor, {"plane": 0}, tell, lambda: False)
     assert len(told) == 2
     assert visitor.history.now.objects == ()
+
+
+def test_everything_that_takes_too_long_is_refused_and_changes_nothing() -> None:
+    page = opened(replace(EASY, everything_seconds=0))
+    assert "took longer than 0 seconds" in page.lines("/everything", {"plane": 0})[-1]["refused"]
+    assert page.post("/look", {"plane": 0}).json()["objects"] == []
 
 
 def test_an_object_is_followed_through_a_stack_and_its_planes_come_when_looked_at() -> None:

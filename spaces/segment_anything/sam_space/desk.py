@@ -235,16 +235,20 @@ class Desk:
             return self.view(visitor, plane) | {"found": len(found), "ms": ms}
 
     def _long(self, visitor: Visitor, given: Sent, stop: Stop) -> tuple[Picture, int, Stop]:
-        """Begin long work: an earlier one of the same visitor stops, and so does this one when its time is over."""
+        """Begin long work: an earlier one of the same visitor stops, and this one is refused when its time is over."""
         self._actions.spend(visitor.key, "requests")
         picture = self.visitors.picture(visitor)
         visitor.run += 1
-        mine, end = visitor.run, time.monotonic() + self.limits.everything_seconds
-        return (
-            picture,
-            _plane(picture, given.get("plane")),
-            lambda: stop() or visitor.run != mine or time.monotonic() > end,
-        )
+        mine, seconds = visitor.run, self.limits.everything_seconds
+        end = time.monotonic() + seconds
+
+        def halt() -> bool:
+            if time.monotonic() > end:
+                msg = f"it took longer than {seconds:g} seconds, so nothing was changed; cut out the part you need"
+                raise Refusal(msg, HTTPStatus.OK)
+            return stop() or visitor.run != mine
+
+        return picture, _plane(picture, given.get("plane")), halt
 
     # -- looking and taking ------------------------------------------------------------------------------------------
 
