@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam_core import Masks
+from sam_core import Masks, Sam
+from sam_space.desk import Desk
 from sam_space.frame import box_of_page, page_of_box, page_of_point, point_of_page, sent
 from tests.space.drive import EASY, SQUARES, Page, desk, drawn, opened, png, squares
 
@@ -133,6 +135,33 @@ def test_a_preview_shows_what_a_click_would_take_and_takes_nothing() -> None:
     assert page.post("/preview", {"plane": 0, "x": 1, "y": 1}).json()["mask"] is None
 
 
+def test_a_preview_on_its_way_does_not_wait_for_what_is_doubtful() -> None:
+    page = opened()
+    quick = page.post("/preview", {"plane": 0, **SECOND}).json()
+    sure = page.post("/preview", {"plane": 0, **SECOND, "sure": True}).json()
+    assert (quick["mask"], quick["score"]) == (sure["mask"], sure["score"])
+    assert page.post("/preview", {"plane": 0, "x": 1, "y": 1}).json()["doubt"]
+    assert not page.post("/preview", {"plane": 0, "x": 1, "y": 1, "sure": True}).json()["doubt"]
+
+
+@pytest.mark.slow
+def test_a_quick_preview_is_what_the_click_takes() -> None:
+    desk = Desk(Sam.from_pretrained("cell"), EASY)
+    desk.prepare()
+    page = Page(desk)
+    page.post("/example", {"name": "cells"})
+    seen = 0
+    for y, x in np.random.default_rng(0).integers(5, 315, (40, 2)).tolist():
+        preview = page.post("/preview", {"plane": 0, "x": x, "y": y, "fresh": True}).json()
+        if preview["mask"]:
+            view = page.act("click", x=x, y=y, fresh=True)
+            (sent_,) = view["drawn"].values()
+            a, b = drawn(preview["mask"], (320, 384)), drawn(sent_, (320, 384))
+            assert (a & b).sum() / (a | b).sum() > 0.98
+            seen += 1
+    assert seen > 8
+
+
 def test_an_older_preview_gives_way_to_a_newer_one() -> None:
     page = opened()
     visitor = page.desk.visitors.find(page.key)
@@ -174,6 +203,12 @@ def test_everything_stops_when_told_and_changes_nothing() -> None:
         page.desk.everything(visitor, {"plane": 0}, tell, lambda: False)
     assert len(told) == 2
     assert visitor.history.now.objects == ()
+
+
+def test_everything_that_takes_too_long_is_refused_and_changes_nothing() -> None:
+    page = opened(replace(EASY, everything_seconds=0))
+    assert "took longer than 0 seconds" in page.lines("/everything", {"plane": 0})[-1]["refused"]
+    assert page.post("/look", {"plane": 0}).json()["objects"] == []
 
 
 def test_an_object_is_followed_through_a_stack_and_its_planes_come_when_looked_at() -> None:

@@ -151,7 +151,11 @@ class Desk:
         return {"encode_ms": round(ms, 1), "waited_ms": round(max(waited, 0), 1), "where": self.where}
 
     def preview(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
-        """Answer what a click here would take; an older request that still waits gives up."""
+        """Answer what a click here would take; an older request that still waits gives up.
+
+        Where the answer is doubtful it says so, and gives it when asked with `sure`: a pointer on its way need not
+        wait for that.
+        """
         self._previews.spend(visitor.key, "previews")
         visitor.turn += 1
         mine = visitor.turn
@@ -166,10 +170,15 @@ class Desk:
 
         embedding, _ = self.engine.embed(picture, plane, given_up)
         start = time.perf_counter()
-        masks = self.engine.ask(embedding, prompt, 1, given_up, urgent=False)
+        masks = None
+        doubt = prompt.is_lone_click and given.get("sure") is not True
+        if doubt:
+            masks = self.engine.glance(embedding, prompt, given_up)
+        if masks is None and not doubt:
+            masks = self.engine.ask(embedding, prompt, 1, given_up, urgent=False)
         ms = round(1000 * (time.perf_counter() - start), 1)
-        if not len(masks):
-            return {"mask": None, "ms": ms, "where": self.where}
+        if masks is None or not len(masks):
+            return {"mask": None, "doubt": masks is None, "ms": ms, "where": self.where}
         return {"mask": sent(masks), "score": _score(masks), "ms": ms, "where": self.where}
 
     def act(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
@@ -235,16 +244,20 @@ class Desk:
             return self.view(visitor, plane) | {"found": len(found), "ms": ms}
 
     def _long(self, visitor: Visitor, given: Sent, stop: Stop) -> tuple[Picture, int, Stop]:
-        """Begin long work: an earlier one of the same visitor stops, and so does this one when its time is over."""
+        """Begin long work: an earlier one of the same visitor stops, and this one is refused when its time is over."""
         self._actions.spend(visitor.key, "requests")
         picture = self.visitors.picture(visitor)
         visitor.run += 1
-        mine, end = visitor.run, time.monotonic() + self.limits.everything_seconds
-        return (
-            picture,
-            _plane(picture, given.get("plane")),
-            lambda: stop() or visitor.run != mine or time.monotonic() > end,
-        )
+        mine, seconds = visitor.run, self.limits.everything_seconds
+        end = time.monotonic() + seconds
+
+        def halt() -> bool:
+            if time.monotonic() > end:
+                msg = f"it took longer than {seconds:g} seconds, so nothing was changed; cut out the part you need"
+                raise Refusal(msg, HTTPStatus.OK)
+            return stop() or visitor.run != mine
+
+        return picture, _plane(picture, given.get("plane")), halt
 
     # -- looking and taking ------------------------------------------------------------------------------------------
 

@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any, Literal, overload
 
+import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling, propagate, segment, segment_all
 from sam_space.gate import Gate
@@ -16,6 +18,7 @@ from sam_space.kept import Kept
 from sam_space.limits import Limits
 from sam_space.picture import Picture
 
+DOUBT = 0.5  # score below which a first answer to a click is looked at again
 BATCH = 16  # prompts between two looks at whether everything was stopped
 
 
@@ -106,6 +109,24 @@ class Engine:
             if not turn:
                 raise Stopped
             return segment(self.model, embedding, prompt, candidates=candidates)
+
+    def glance(self, embedding: Embedding, click: Prompt, given_up: Callable[[], bool] = never) -> Masks | None:
+        """Answer a lone click where that is quick: None where the answer is doubtful, and `ask` would look further.
+
+        A pointer mostly crosses the ground between objects, where a model has to look at a click several times.
+        """
+        with self.answering.through(given_up=given_up) as turn:
+            if not turn:
+                raise Stopped
+            # Where poor answers are left out, the model does not look for better ones.
+            masks = self.model.decode(embedding, [click], candidates=3, min_score=DOUBT).best()
+        if not len(masks):
+            return None
+        y, x = (round(float(v)) for v in click.points[0])
+        pieces, _ = ndimage.label(masks.dense()[0], np.ones((3, 3)))
+        # `segment` drops the specks that nobody clicked on.
+        piece = pieces == pieces[y, x] if pieces[y, x] else pieces > 0
+        return replace(Masks.from_labels(piece.astype(np.uint8)), scores=masks.scores)
 
     def everything(
         self, embedding: Embedding, tell: Callable[[int, int], None], stop: Callable[[], bool] = never

@@ -2,7 +2,8 @@
 //
 // A previewer has two functions:
 //   ready(plane)      a plane is shown; returns when it can answer about it
-//   ask(where)        {plane, x, y, positive, fresh} -> {mask, score, ms, where}, {mask: null} for nothing, or null
+//   ask(where)        {plane, x, y, positive, fresh, sure} -> {mask, score, ms, where}, {mask: null} for nothing, or null;
+//                     {mask: null, doubt: true} where it would take longer: asked again, with `sure`, if the pointer rests
 // x, y are measured from the outer corner of the picture. A previewer in the browser takes the place of the server's
 // by having the same two functions: see `previewerFor`.
 
@@ -29,6 +30,7 @@ export async function previewerFor(desk, about) {
   return new ServerPreviewer(desk);
 }
 
+const REST = 80; // ms without a move, after which a doubtful place is looked at more closely
 const APART = 28; // ms between questions: as fast as anybody sees, and no faster
 
 // Asks one question at a time, and then only the newest: what was pointed at in between is of no interest.
@@ -43,12 +45,14 @@ export class Latest {
   }
 
   want(where) {
+    clearTimeout(this.rest);
     this.wanted = where;
     if (!this.running) this.run();
   }
 
   // Whatever is on its way is of no interest any more.
   drop() {
+    clearTimeout(this.rest);
     this.generation += 1;
     this.wanted = null;
   }
@@ -66,6 +70,7 @@ export class Latest {
         if (answer && generation === this.generation) {
           this.count += 1;
           this.show({ ...answer, trip }, where);
+          if (answer.doubt && !this.wanted) this.rest = setTimeout(() => this.want({ ...where, sure: true }), REST);
         }
       } catch {
         // A preview that fails is no preview; the next click says what is wrong.
