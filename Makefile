@@ -66,7 +66,7 @@ format: .venv/.dev
 	$(BIN)/ruff check --fix .
 
 bench: .venv/.dev
-	PYTHONPATH=spaces/segment_anything $(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench
 
 .venv-label-studio/.installed: Makefile
 	@test -n "$(PYTHON)" || { echo "got no Python between 3.11 and 3.13 on the PATH; install one, or name it: make PYTHON=..."; exit 2; }
