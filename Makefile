@@ -6,7 +6,6 @@
 #     make check    format, lint, types, import rules
 #     make bench    measure speed
 #     make label-studio   a Label Studio server that the tests can start, in .venv-label-studio (1 GB, 3 minutes)
-#     make space    the tests of the Space with gradio and a browser, in .venv-space (gradio pins what others do not)
 #
 # Options: PYTHON=python3.12   the Python to make .venv from (3.11 to 3.13)
 #          PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
@@ -17,7 +16,6 @@ SHELL := bash
 PIP_ARGS ?=
 DEMO ?= demo
 LABEL_STUDIO ?= label-studio==1.23.2
-GRADIO ?= gradio[mcp]==6.31.0
 BIN := .venv/bin
 
 ## The first of these that really runs: a name on the PATH may be an empty shim.
@@ -25,7 +23,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick check format bench label-studio space clean
+.PHONY: help venv demo test quick check format bench label-studio clean
 
 help:
 	@sed -n 's/^#  \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -77,15 +75,5 @@ bench: .venv/.dev
 
 label-studio: .venv-label-studio/.installed
 
-.venv-space/.installed: pyproject.toml constraints.txt Makefile
-	@test -n "$(PYTHON)" || { echo "got no Python between 3.11 and 3.13 on the PATH; install one, or name it: make PYTHON=..."; exit 2; }
-	$(PYTHON) -m venv .venv-space
-	@echo "installing into .venv-space, which takes some minutes the first time"
-	.venv-space/bin/python -m pip install -qq --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e '.[space]' '$(GRADIO)' pytest hypothesis playwright httpx
-	@touch $@
-
-space: .venv-space/.installed
-	.venv-space/bin/python -m pytest tests/space spaces
-
 clean:
-	rm -rf .venv .venv-label-studio .venv-space .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf .venv .venv-label-studio .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist

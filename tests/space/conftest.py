@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -57,9 +57,9 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
         if server.poll() is not None:
             break
         try:
-            urllib.request.urlopen(url, timeout=5).close()
+            httpx.get(url, timeout=5)
             return
-        except OSError:
+        except httpx.TransportError:
             time.sleep(0.5)
     raise RuntimeError(log.read_text())
 
