@@ -49,7 +49,7 @@ class Page {
     try {
       const about = await this.desk.visit();
       this.about = about;
-      this.latest = new Latest(await previewerFor(this.desk, about), (answer, where) => this.previewed(answer, where));
+      this.latest = new Latest(await previewerFor(this.desk), (answer, where) => this.previewed(answer, where));
       this.fact({ where: about.where, model: about.model });
       this.listExamples(about.examples);
       await this.open("example", { name: about.examples[0].name });

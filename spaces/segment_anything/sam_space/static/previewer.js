@@ -22,11 +22,7 @@ export class ServerPreviewer {
 }
 
 // The one place where it is decided who previews.
-export async function previewerFor(desk, about) {
-  if (about.previewer === "browser") {
-    const { BrowserPreviewer } = await import(desk.address("static/browser-previewer.js"));
-    return BrowserPreviewer.load(desk, about);
-  }
+export async function previewerFor(desk) {
   return new ServerPreviewer(desk);
 }
 
