@@ -64,7 +64,7 @@ def _wait(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     raise RuntimeError(log.read_text())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright leaves a loop running, in which nothing else may be awaited
 def chromium() -> Iterator[Any]:
     """A browser."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -41,7 +41,7 @@ def runtime() -> Path:
         pytest.skip(f"there is no onnxruntime-web {ort.VERSION} to test with, and it could not be fetched: {error}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # playwright leaves a loop running, in which nothing else may be awaited
 def chromium() -> Iterator[Any]:
     path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
