@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Literal
 
 import numpy as np
@@ -14,15 +15,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam_core.embedding import Embedding
-from sam_core.errors import EmbeddingError
+from sam_core.errors import CheckpointError, EmbeddingError
+from sam_core.families.cell import CellFamily
 from sam_core.families.family import Family
 from sam_core.families.load import load_family, save_family
 from sam_core.families.place import Place, places_for, places_of_home, places_of_overview, places_of_tile
+from sam_core.hub import add_card, upload
 from sam_core.image import to_rgb8
 from sam_core.logits import Logits
 from sam_core.masks import Masks
+from sam_core.modeling.portable import PortableDecoder
 from sam_core.overlap import nms
 from sam_core.prompt import Prompt
+from sam_core.remote_code import make_loadable
 from sam_core.segment_all import SegmentAllOptions
 from sam_core.tiling import Tiling, owner, windows
 from sam_core.types import Box, Region, Shape
@@ -92,9 +97,65 @@ class Sam:
         family, fingerprint, options = load_family(source, revision=revision, device=device, dtype=dtype)
         return cls(family, fingerprint, options)
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` and `model.safetensors` into a folder that `from_pretrained` reads."""
+    def save_pretrained(self, folder: str | Path, *, transformers: bool = False) -> None:
+        """Write `config.json` and `model.safetensors` into a folder that `from_pretrained` reads.
+
+        Parameters
+        ----------
+        folder
+            Made where it is absent.
+        transformers
+            Also write what plain transformers needs to load it where sam-core is not installed: a "cell" then loads
+            with `trust_remote_code=True`, since code goes with it.
+        """
         save_family(self._family, Path(folder), self.segment_all_options)
+        if transformers:
+            make_loadable(Path(folder))
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        card: str | Path,
+        private: bool | None = None,
+        revision: str | None = None,
+        message: str = "Upload model",
+        token: str | None = None,
+    ) -> str:
+        """Upload the model into a repository of the Hugging Face Hub, which is made where it is absent.
+
+        It loads with `Sam.from_pretrained(repository)` and with plain transformers. What is there already and is the
+        same is not uploaded again.
+
+        Parameters
+        ----------
+        repository
+            Such as "me/my-cells".
+        card
+            Path of the model card: a Markdown file whose front matter names at least the licence.
+        private
+            Whether a repository that is made is private; None leaves it to the settings of its owner.
+        revision
+            Branch to upload to; None is "main".
+        message
+            What the history says of it.
+        token
+            Of an account that may write there; None takes the one of `hf auth login`.
+
+        Returns
+        -------
+        str
+            The commit, to be given to `from_pretrained` as `revision`.
+
+        Raises
+        ------
+        CheckpointError
+            There is no card, or the Hub did not take the model; the message says why.
+        """
+        with TemporaryDirectory() as folder:
+            self.save_pretrained(folder, transformers=True)
+            add_card(Path(folder), Path(card))
+            return upload(Path(folder), repository, private=private, revision=revision, message=message, token=token)
 
     @property
     def device(self) -> str:
@@ -278,6 +339,30 @@ class Sam:
             for i, values, box, score in zip(part.prompt, part.values, part.boxes, part.scores, strict=True):
                 found[i].append((place.logits_out(values, tuple(box), embedding.image_shape), float(score)))
         return found
+
+    def portable_decoder(self) -> PortableDecoder:
+        """Return the part of the model that answers a prompt, to be exported to a runtime other than torch.
+
+        It is a copy in float32 on the CPU, best made of a model that was loaded so. See `PortableDecoder` for what it
+        takes and for the rules by which `decode` uses it.
+
+        Raises
+        ------
+        CheckpointError
+            The model is not a "cell": its decoder works on other features.
+
+        Examples
+        --------
+        >>> Sam.from_pretrained("cell", dtype="float32").portable_decoder().inputs["points"]
+        ('n', 2)
+        """
+        if not isinstance(self._family, CellFamily):
+            msg = (
+                f"got the model {self.fingerprint!r}, expected one of model_type 'cell', whose decoder is small enough "
+                "to run elsewhere; ask this one with Sam.decode"
+            )
+            raise CheckpointError(msg)
+        return PortableDecoder(self._family.network, {**self._family.rules, "far_better": FAR_BETTER})
 
     # -- propose -----------------------------------------------------------------------------------------------------
 

@@ -50,3 +50,7 @@ except SystemExit as stop:
 @pytest.mark.parametrize("name", ["segment", "segment_all", "propagate"])
 def test_a_task_keeps_its_name_when_its_module_is_imported_first(name: str) -> None:
     _imported_after(f"import sam_core.{name}\nfrom sam_core import {name}\nassert callable({name})")
+
+
+def test_a_model_comes_without_transformers() -> None:
+    assert "transformers" not in _imported_after("from sam_core import Sam\nimport sam_core.remote_code")

@@ -46,6 +46,19 @@ class CellFamily:
         parameter = next(network.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
 
+    @property
+    def rules(self) -> dict[str, float]:
+        """How windows are placed and answers chosen, as numbers; see `PortableDecoder`."""
+        return {
+            "window": self._window,
+            "token_stride": TOKEN_STRIDE,
+            "mask_stride": MASK_STRIDE,
+            "levels": LEVELS,
+            "fill": FILL,
+            "enlarged": ENLARGED,
+            "doubt": self.doubt,
+        }
+
     def prepare(self, rgb8: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Stretch the contrast of a plane (H, W, 3), as in training."""
         return stretch(rgb8)

@@ -89,7 +89,7 @@ def save_family(family: Family, folder: Path, options: SegmentAllOptions) -> Non
     else:
         msg = f"got a {type(family).__name__}, expected a 'cell' or a 'sam'; do save it by its own means"
         raise CheckpointError(msg)
-    write_checkpoint(folder, {**own, "segment_all": asdict(options)}, family.network.state_dict())
+    write_checkpoint(folder, {**own, "segment_all": asdict(options)}, _halved(family.network.state_dict()))
 
 
 def choose_device(device: str) -> torch.device:
@@ -159,6 +159,12 @@ def _options(raw: Mapping[str, Any]) -> SegmentAllOptions:
         known = ", ".join(f.name for f in fields(SegmentAllOptions))
         msg = f"got 'segment_all' in config.json that does not work ({error}), expected any of {known}; do correct it"
         raise CheckpointError(msg) from error
+
+
+def _halved(state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights as float16 where that loses nothing, as with those that came from it; the positions stay exact."""
+    halves = {k: v if k.endswith("positional_embedding") else v.half() for k, v in state.items()}
+    return halves if all(torch.equal(halves[k].to(v.dtype), v) for k, v in state.items()) else state
 
 
 def _digest(*files: Path | None) -> str:

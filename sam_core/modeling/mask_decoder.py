@@ -123,12 +123,12 @@ class MaskDecoder(nn.Module):
         # Kernels as large as their stride do not overlap, so each token is drawn by itself: the work is a few matrix
         # products over tokens in a row, and only the finished masks are laid out as images.
         fine = [project(skip) for project, skip in zip(self.skip_projections, skips, strict=True)]
-        x = _upsampled(image.flatten(2).mT, self.upscale_conv1)
-        x = x + _per_token(fine[0], image.shape[2:], 1) if fine else x
+        x = upsampled(image.flatten(2).mT, self.upscale_conv1)
+        x = x + nested(fine[0], image.shape[2:], 1) if fine else x
         norm = self.upscale_layer_norm
         x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-        x = _upsampled(x, self.upscale_conv2)
-        x = F.gelu(x + _per_token(fine[1], image.shape[2:], 2) if fine else x)
+        x = upsampled(x, self.upscale_conv2)
+        x = F.gelu(x + nested(fine[1], image.shape[2:], 2) if fine else x)
         wanted = range(self.num_masks)[masks]
         weights = torch.stack([self.output_hypernetworks_mlps[i](tokens[:, 1 + i]) for i in wanted], dim=1)
         logits = weights.to(x.dtype) @ x.flatten(1, -2).mT
@@ -136,15 +136,18 @@ class MaskDecoder(nn.Module):
         return cells.permute(0, 1, 2, 4, 6, 3, 5, 7).flatten(5, 7).flatten(2, 4)
 
 
-def _upsampled(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
+def upsampled(x: Tensor, conv: nn.ConvTranspose2d) -> Tensor:
     """Apply a 2 x 2 kernel of stride 2 to pixels (..., C): (..., 2, 2, C'), for each its four new pixels."""
     weight = conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
     bias = None if conv.bias is None else conv.bias.repeat(4)
     return F.linear(x, weight, bias).unflatten(-1, (2, 2, conv.out_channels))
 
 
-def _per_token(fine: Tensor, grid: Sequence[int], doublings: int) -> Tensor:
-    """Lay features (P, C, H, W) finer than the tokens out as `upscale` works: (P, h * w, 2, 2, ..., C)."""
+def nested(fine: Tensor, grid: Sequence[int], doublings: int) -> Tensor:
+    """Lay features (P, C, H, W) finer than the tokens out as `upscale` works: (P, h * w, 2, 2, ..., C).
+
+    `grid` is h, w of the tokens and `doublings` how often the features are twice as fine; each makes two axes.
+    """
     height, width = grid
     split = (2,) * doublings
     cells = fine.unflatten(3, (width, *split)).unflatten(2, (height, *split))

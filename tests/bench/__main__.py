@@ -1,4 +1,7 @@
-"""Run the benchmarks and print one table: `python -m tests.bench [cell] [vit] [process] [label-studio] [napari]`."""
+"""Run the benchmarks and print one table.
+
+`python -m tests.bench [cell] [vit] [process] [label-studio] [napari] [decoder]`.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,19 @@ def _napari() -> Iterator[Row]:
     yield from napari_user.rows()
 
 
+def _decoder() -> Iterator[Row]:
+    from tests.bench.decoder_speed import rows
+
+    return rows()
+
+
 SUITES: dict[str, Callable[[], Iterator[Row]]] = {
     "cell": _cell,
     "vit": _vit,
     "process": _process,
     "label-studio": _label_studio,
     "napari": _napari,
+    "decoder": _decoder,
 }
 
 

@@ -1,0 +1,1 @@
+"""Segment Anything in the browser: one canvas, on a free CPU."""

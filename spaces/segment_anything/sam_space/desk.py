@@ -1,0 +1,457 @@
+"""What a page may ask for, without HTTP: each request is a function of the visitor and of what was sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from PIL import Image
+
+from sam_core import Masks, Prompt, Segmenter, to_rgb8
+from sam_space import edits
+from sam_space.engine import Engine, Stopped
+from sam_space.examples import EXAMPLES
+from sam_space.export import KINDS, Result, Taken, taken
+from sam_space.frame import box_of_page, number, page_of_box, page_of_point, point_of_page, sent
+from sam_space.limits import Limits
+from sam_space.picture import Picture, read_upload
+from sam_space.rates import Rate
+from sam_space.refusal import Refusal
+from sam_space.script import script
+from sam_space.visitors import Visitor, Visitors
+from sam_space.work import Box, Click, Drawn, Object, Stroke, Work
+
+Sent: TypeAlias = Mapping[str, Any]
+Tell: TypeAlias = Callable[[dict[str, Any]], None]
+Stop: TypeAlias = Callable[[], bool]
+STROKE_POINTS = 2000
+LARGEST_PEN = 200.0
+
+
+class Desk:
+    """Answers pages.
+
+    Parameters
+    ----------
+    model
+        The model that all visitors share.
+    limits
+        How much is done for whom.
+    source
+        Name of the model, for "copy as Python".
+    """
+
+    def __init__(self, model: Segmenter, limits: Limits | None = None, *, source: str = "cell") -> None:
+        self.limits = limits or Limits()
+        self.engine = Engine(model, self.limits)
+        self.visitors = Visitors(self.limits)
+        self.source = source
+        self.examples: dict[str, Picture] = {}
+        bounds = self.limits
+        self._visits = Rate(bounds.visits_per_minute / 60, bounds.visits_per_minute)
+        self.api_rate = Rate(1.0, burst=bounds.opens_per_minute)
+        self._opens = Rate(bounds.opens_per_minute / 60, bounds.opens_per_minute / 2)
+        self._actions = Rate(bounds.actions_per_second, 5 * bounds.actions_per_second)
+        self._previews = Rate(bounds.previews_per_second, 2 * bounds.previews_per_second)
+
+    def prepare(self) -> None:
+        """Make the examples, and encode the one that is open first; the model is warm then."""
+        for example in EXAMPLES:
+            self.examples[example.name] = example.picture()
+        self.engine.pin(next(iter(self.examples.values())))
+
+    def prepare_all(self) -> None:
+        """Encode all examples."""
+        for picture in self.examples.values():
+            self.engine.pin(picture)
+
+    # -- coming and going --------------------------------------------------------------------------------------------
+
+    def welcome(self, address: str) -> dict[str, Any]:
+        """Greet a page: its key, and all that it has to know."""
+        self._visits.spend(address, "visits")
+        visitor = self.visitors.welcome()
+        return {
+            "visitor": visitor.key,
+            "model": self.source,
+            "where": self.where,
+            "previewer": "server",
+            "examples": [{"name": each.name, "title": each.title} for each in EXAMPLES],
+            "exports": list(KINDS),
+            "limits": {"bytes": self.limits.file_bytes, "planes": self.limits.planes},
+        }
+
+    @property
+    def where(self) -> str:
+        """Where the model computes."""
+        return str(getattr(self.engine.model, "device", "cpu"))
+
+    def upload(self, visitor: Visitor, path: Path, name: str) -> dict[str, Any]:
+        """Open what was uploaded to `path`."""
+        picture = read_upload(path, name, self.limits)
+        self.visitors.bring(visitor, picture)
+        return self._opened(visitor, picture)
+
+    def may_open(self, visitor: Visitor) -> None:
+        """Refuse who opens too often, before anything is received."""
+        self._opens.spend(visitor.key, "pictures")
+
+    def example(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Open an example."""
+        self.may_open(visitor)
+        picture = self.examples.get(str(given.get("name")))
+        if picture is None:
+            msg = f"got an unknown example, expected one of {', '.join(each.name for each in EXAMPLES)}"
+            raise Refusal(msg, HTTPStatus.NOT_FOUND)
+        self.visitors.bring(visitor, picture)
+        return self._opened(visitor, picture)
+
+    def _opened(self, visitor: Visitor, picture: Picture) -> dict[str, Any]:
+        height, width = picture.shape
+        about = {
+            "name": picture.name,
+            "width": width,
+            "height": height,
+            "planes": len(picture.planes),
+            "axes": picture.axes,
+            "shrunk": picture.shrunk,
+            "encoded": self.engine.ready(picture, 0),
+        }
+        return {"picture": about} | self.view(visitor, 0)
+
+    def shown(self, visitor: Visitor, plane: Any) -> Image.Image:
+        """Return a plane as it is looked at."""
+        picture = self.visitors.picture(visitor)
+        return Image.fromarray(to_rgb8(picture.planes[_plane(picture, plane)]))
+
+    def thumbnail(self, name: str) -> Image.Image:
+        """Return an example, small."""
+        picture = self.examples.get(name)
+        if picture is None:
+            msg = "got an unknown example"
+            raise Refusal(msg, HTTPStatus.NOT_FOUND)
+        image = Image.fromarray(to_rgb8(picture.planes[len(picture.planes) // 2]))
+        image.thumbnail((192, 144))
+        return image
+
+    # -- asking the model --------------------------------------------------------------------------------------------
+
+    def encode(self, visitor: Visitor, given: Sent, tell: Tell, stop: Stop) -> dict[str, Any]:
+        """Encode a plane, telling how many are before it."""
+        picture = self.visitors.picture(visitor)
+        plane = _plane(picture, given.get("plane"))
+        self._actions.spend(visitor.key, "requests")
+        tell({"queue": self.engine.encoding.length})
+        start = time.perf_counter()
+        _, ms = self.engine.embed(picture, plane, stop)
+        waited = 1000 * (time.perf_counter() - start) - ms
+        return {"encode_ms": round(ms, 1), "waited_ms": round(max(waited, 0), 1), "where": self.where}
+
+    def preview(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Answer what a click here would take; an older request that still waits gives up.
+
+        Where the answer is doubtful it says so, and gives it when asked with `sure`: a pointer on its way need not
+        wait for that.
+        """
+        self._previews.spend(visitor.key, "previews")
+        visitor.turn += 1
+        mine = visitor.turn
+        picture = self.visitors.picture(visitor)
+        plane = _plane(picture, given.get("plane"))
+        y, x = _on(picture, given)
+        at = Click(y, x, bool(given.get("positive", True)))
+        prompt = edits.asked(visitor.history.now, plane, at, fresh=given.get("fresh") is True)
+
+        def given_up() -> bool:
+            return visitor.turn != mine
+
+        embedding, _ = self.engine.embed(picture, plane, given_up)
+        start = time.perf_counter()
+        masks = None
+        doubt = prompt.is_lone_click and given.get("sure") is not True
+        if doubt:
+            masks = self.engine.glance(embedding, prompt, given_up)
+        if masks is None and not doubt:
+            masks = self.engine.ask(embedding, prompt, 1, given_up, urgent=False)
+        ms = round(1000 * (time.perf_counter() - start), 1)
+        if masks is None or not len(masks):
+            return {"mask": None, "doubt": masks is None, "ms": ms, "where": self.where}
+        return {"mask": sent(masks), "score": _score(masks), "ms": ms, "where": self.where}
+
+    def act(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Change the work: see `ACTIONS`."""
+        self._actions.spend(visitor.key, "requests")
+        picture = self.visitors.picture(visitor)
+        plane = _plane(picture, given.get("plane"))
+        name = given.get("action")
+        change = ACTIONS.get(name) if isinstance(name, str) else None
+        if change is None:
+            msg = f"got an unknown action, expected one of {', '.join(ACTIONS)}"
+            raise Refusal(msg)
+        visitor.turn += 1  # whatever was hovered over before is of no interest any more
+        start = time.perf_counter()
+        with visitor.lock:
+            change(self, visitor, picture, plane, given)
+            ms = round(1000 * (time.perf_counter() - start), 1)
+            return self.view(visitor, plane) | {"ms": ms, "where": self.where}
+
+    def ask(self, picture: Picture, plane: int) -> edits.Ask:
+        """Return what answers prompts about a plane."""
+
+        def asked(prompt: Prompt, candidates: Literal[1, 3]) -> Masks:
+            embedding, _ = self.engine.embed(picture, plane)
+            return self.engine.ask(embedding, prompt, candidates)
+
+        return asked
+
+    def everything(self, visitor: Visitor, given: Sent, tell: Tell, stop: Stop) -> dict[str, Any]:
+        """Find everything on a plane, telling how far it is."""
+        picture, plane, halt = self._long(visitor, given, stop)
+        start = time.perf_counter()
+        tell({"queue": self.engine.encoding.length})
+        embedding, encode_ms = self.engine.embed(picture, plane, halt)
+        found = self.engine.everything(embedding, lambda done, total: tell({"done": done, "total": total}), halt)
+        with visitor.lock:
+            if halt():
+                raise Stopped
+            visitor.history = visitor.history.then(
+                edits.everything(visitor.history.now, plane, found, self.limits), self.limits.steps
+            )
+            ms = round(1000 * (time.perf_counter() - start), 1)
+            return self.view(visitor, plane) | {"found": len(found), "ms": ms, "encode_ms": round(encode_ms, 1)}
+
+    def follow(self, visitor: Visitor, given: Sent, tell: Tell, stop: Stop) -> dict[str, Any]:
+        """Follow the active object through the planes."""
+        picture, plane, halt = self._long(visitor, given, stop)
+        active = visitor.history.now.active
+        if len(picture.planes) < 2 or active is None:
+            msg = "choose an object of a stack or a time-lapse first: it is then followed through the planes"
+            raise Refusal(msg, HTTPStatus.OK)
+        start = time.perf_counter()
+        found: list[tuple[int, Masks]] = []
+        for at, masks in self.engine.follow(picture, edits.seeds(visitor.history.now, active), halt):
+            found.append((at, masks))
+            tell({"done": len(found), "total": len(picture.planes) - 1, "plane": at})
+        with visitor.lock:
+            if halt():
+                raise Stopped
+            work = edits.followed(visitor.history.now, active, found)
+            visitor.history = visitor.history.then(work, self.limits.steps)
+            ms = round(1000 * (time.perf_counter() - start), 1)
+            return self.view(visitor, plane) | {"found": len(found), "ms": ms}
+
+    def _long(self, visitor: Visitor, given: Sent, stop: Stop) -> tuple[Picture, int, Stop]:
+        """Begin long work: an earlier one of the same visitor stops, and this one is refused when its time is over."""
+        self._actions.spend(visitor.key, "requests")
+        picture = self.visitors.picture(visitor)
+        visitor.run += 1
+        mine, seconds = visitor.run, self.limits.everything_seconds
+        end = time.monotonic() + seconds
+
+        def halt() -> bool:
+            if time.monotonic() > end:
+                msg = f"it took longer than {seconds:g} seconds, so nothing was changed; cut out the part you need"
+                raise Refusal(msg, HTTPStatus.OK)
+            return stop() or visitor.run != mine
+
+        return picture, _plane(picture, given.get("plane")), halt
+
+    # -- looking and taking ------------------------------------------------------------------------------------------
+
+    def view(self, visitor: Visitor, plane: int, *, anew: bool = False) -> dict[str, Any]:
+        """Return the work as a page shows it; drawings that the page has are named by their keys alone."""
+        with visitor.lock:
+            history = visitor.history
+            if anew:
+                visitor.sent.clear()
+            here = [each for each in history.now.objects if plane in each.drawn]
+            new = {d.key: sent(d.mask) for d in (e.drawn[plane] for e in here) if d.key not in visitor.sent}
+            visitor.sent.update(new)
+            return {
+                "objects": [_object(each, plane) for each in history.now.objects],
+                "active": history.now.active,
+                "drawn": new,
+                "can_undo": bool(history.before),
+                "can_redo": bool(history.after),
+            } | _prompt(history.now.current(plane))
+
+    def look(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Return the work as it is on a plane."""
+        picture = self.visitors.picture(visitor)
+        return self.view(visitor, _plane(picture, given.get("plane")), anew=given.get("anew") is True)
+
+    def take(self, visitor: Visitor, given: Sent) -> Taken:
+        """Make a file: of the objects named in `numbers`, or of all."""
+        self._actions.spend(visitor.key, "requests")
+        return taken(str(given.get("kind")), self._result(visitor, given))
+
+    def python(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Return the lines of Python that make the same."""
+        self._actions.spend(visitor.key, "requests")
+        return {"python": script(self._result(visitor, given), self.source)}
+
+    def _result(self, visitor: Visitor, given: Sent) -> Result:
+        picture = self.visitors.picture(visitor)
+        objects: Sequence[Object] = visitor.history.now.objects
+        wanted = given.get("numbers")
+        if isinstance(wanted, list):
+            objects = [each for each in objects if each.number in wanted]
+        return Result(picture, _plane(picture, given.get("plane")), tuple(objects))
+
+    def change(self, visitor: Visitor, work: Work) -> None:
+        """Take a step that can be undone."""
+        visitor.history = visitor.history.then(work, self.limits.steps)
+
+
+def _plane(picture: Picture, plane: Any) -> int:
+    if plane is None:
+        return 0
+    if isinstance(plane, bool) or not isinstance(plane, int) or not 0 <= plane < len(picture.planes):
+        msg = f"got a plane that is none, expected 0 to {len(picture.planes) - 1}"
+        raise Refusal(msg)
+    return plane
+
+
+def _on(picture: Picture, given: Sent) -> tuple[float, float]:
+    y, x = point_of_page(given.get("x"), given.get("y"))
+    height, width = picture.shape
+    if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
+        msg = f"got a place outside the picture of {width} x {height} pixels"
+        raise Refusal(msg)
+    return y, x
+
+
+def _score(masks: Masks) -> float:
+    return round(float(masks.scores[0]), 3)
+
+
+def _object(each: Object, plane: int) -> dict[str, Any]:
+    about = {"number": each.number, "name": each.name, "colour": each.colour, "planes": sorted(each.drawn)}
+    drawn = each.drawn.get(plane)
+    if drawn is None:
+        return about
+    return about | {"key": drawn.key, "area": int(drawn.mask.areas[0]), "score": _score(drawn.mask)}
+
+
+def _prompt(drawn: Drawn | None) -> dict[str, Any]:
+    """Return what is shown of how the active object came about: its clicks, its box, what else it could be."""
+    if drawn is None:
+        return {"clicks": [], "box": None, "candidates": [], "chosen": 0}
+    box = drawn.box
+    return {
+        "clicks": [[*page_of_point(c.y, c.x), int(c.positive)] for c in drawn.clicks],
+        "box": None if box is None else page_of_box((box.y0, box.x0, box.y1, box.x1)),
+        "candidates": [
+            sent(drawn.candidates, i) | {"score": _score(drawn.candidates[[i]])} for i in range(len(drawn.candidates))
+        ],
+        "chosen": drawn.chosen,
+    }
+
+
+Change: TypeAlias = Callable[[Desk, Visitor, Picture, int, Sent], None]
+
+
+def _click(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    y, x = _on(picture, given)
+    at = Click(y, x, given.get("positive", True) is True)
+    fresh = given.get("fresh") is True
+    desk.change(
+        visitor, edits.click(visitor.history.now, plane, at, desk.ask(picture, plane), desk.limits, fresh=fresh)
+    )
+
+
+def _box(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    y0, x0, y1, x1 = box_of_page(given.get("box"))
+    height, width = picture.shape
+    at = Box(max(y0, 0.0), max(x0, 0.0), min(y1, float(height)), min(x1, float(width)))
+    if at.y1 - at.y0 < 1 or at.x1 - at.x0 < 1:
+        msg = "got a box of less than a pixel on the picture, expected a larger one"
+        raise Refusal(msg)
+    fresh = given.get("fresh") is True
+    desk.change(visitor, edits.box(visitor.history.now, plane, at, desk.ask(picture, plane), desk.limits, fresh=fresh))
+
+
+def _choose(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    desk.change(visitor, edits.choose(visitor.history.now, plane, _whole(given, "index")))
+
+
+def _stroke(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    points = given.get("points")
+    if not isinstance(points, list) or not 1 <= len(points) <= STROKE_POINTS:
+        msg = f"got a stroke without points or with more than {STROKE_POINTS}; make shorter ones"
+        raise Refusal(msg)
+    if not all(isinstance(each, list) and len(each) == 2 for each in points):
+        msg = "got a stroke of something other than points, expected a list of [x, y]"
+        raise Refusal(msg)
+    radius = number(given.get("radius"), "a radius")
+    if not 0.5 <= radius <= LARGEST_PEN:
+        msg = f"got a brush of radius {radius:g}, expected 0.5 to {LARGEST_PEN:g} pixels"
+        raise Refusal(msg)
+    at = Stroke(tuple(point_of_page(x, y) for x, y in points), radius, given.get("add", True) is True)
+    desk.change(visitor, edits.stroke(visitor.history.now, plane, at, picture.shape, desk.limits))
+
+
+def _rename(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    name = given.get("name")
+    if not isinstance(name, str):
+        msg = "got a name that is no text"
+        raise Refusal(msg)
+    desk.change(visitor, edits.rename(visitor.history.now, _whole(given, "number"), name))
+
+
+def _recolour(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    desk.change(visitor, edits.recolour(visitor.history.now, _whole(given, "number"), str(given.get("colour"))))
+
+
+def _delete(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    desk.change(visitor, edits.delete(visitor.history.now, _whole(given, "number")))
+
+
+def _select(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    wanted = None if given.get("number") is None else _whole(given, "number")
+    visitor.history = visitor.history.aside(edits.select(visitor.history.now, wanted))
+
+
+def _clear(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    if visitor.history.now.objects:
+        desk.change(visitor, Work(next_number=visitor.history.now.next_number))
+
+
+def _undo(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    visitor.history = visitor.history.undo()
+
+
+def _redo(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    visitor.history = visitor.history.redo()
+
+
+def _stop(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
+    visitor.run += 1
+
+
+def _whole(given: Sent, name: str) -> int:
+    value = given.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"got {name} that is no whole number"
+        raise Refusal(msg)
+    return value
+
+
+ACTIONS: dict[str, Change] = {
+    "click": _click,
+    "box": _box,
+    "choose": _choose,
+    "stroke": _stroke,
+    "rename": _rename,
+    "recolour": _recolour,
+    "delete": _delete,
+    "select": _select,
+    "clear": _clear,
+    "undo": _undo,
+    "redo": _redo,
+    "stop": _stop,
+}
+"""What can be done to the work, by name."""

@@ -1,0 +1,227 @@
+"""The model, shared by all visitors: encodes once, answers in turn, forgets what was not asked for longest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling, propagate, segment, segment_all
+from sam_space.gate import Gate
+from sam_space.kept import Kept
+from sam_space.limits import Limits
+from sam_space.picture import Picture
+
+DOUBT = 0.5  # score below which a first answer to a click is looked at again
+BATCH = 16  # prompts between two looks at whether everything was stopped
+
+
+class Stopped(Exception):
+    """Whoever asked does not want the answer any more."""
+
+
+def never() -> bool:
+    """Say that nobody gives up."""
+    return False
+
+
+class Engine:
+    """Encodes and answers for everybody.
+
+    Encoding and answering have a queue each, so that a click never waits for somebody's new picture to be encoded.
+
+    Parameters
+    ----------
+    model
+        The model.
+    limits
+        How much is kept, and how many may wait.
+    """
+
+    def __init__(self, model: Segmenter, limits: Limits) -> None:
+        self.model = model
+        self.limits = limits
+        self.encoding = Gate(1, limits.waiting)
+        self.answering = Gate(1, limits.waiting)
+        self._pinned: dict[tuple[str, int], Embedding] = {}
+        self._kept: Kept[tuple[str, int], Embedding] = Kept(limits.embedding_bytes, lambda each: each.nbytes)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of all embeddings."""
+        return self._kept.nbytes
+
+    def pin(self, picture: Picture) -> None:
+        """Encode all planes of an example, and keep them for good."""
+        for plane in range(len(picture.planes)):
+            self._pinned[picture.key, plane] = self.embed(picture, plane)[0]
+            self._kept.drop((picture.key, plane))
+
+    def ready(self, picture: Picture, plane: int) -> bool:
+        """Say whether a plane is encoded."""
+        return self._find((picture.key, plane)) is not None
+
+    def _find(self, key: tuple[str, int]) -> Embedding | None:
+        return self._pinned.get(key) or self._kept.get(key)
+
+    def embed(self, picture: Picture, plane: int, given_up: Callable[[], bool] = never) -> tuple[Embedding, float]:
+        """Return a plane encoded, and the milliseconds it took; 0 where it was kept.
+
+        Raises
+        ------
+        Refusal
+            Too many wait.
+        Stopped
+            Whoever waited has given up.
+        """
+        key = (picture.key, plane)
+        kept = self._find(key)
+        if kept is not None:
+            return kept, 0.0
+        with self.encoding.through(given_up=given_up) as turn:
+            if not turn:
+                raise Stopped
+            kept = self._find(key)  # somebody else may have waited for the same
+            if kept is not None:
+                return kept, 0.0
+            start = time.perf_counter()
+            embedding = self.model.encode(picture.planes[plane])
+            self._kept.put(key, embedding)
+            return embedding, 1000 * (time.perf_counter() - start)
+
+    def ask(
+        self,
+        embedding: Embedding,
+        prompt: Prompt,
+        candidates: Literal[1, 3],
+        given_up: Callable[[], bool] = never,
+        *,
+        urgent: bool = True,
+    ) -> Masks:
+        """Answer one prompt, when it is its turn."""
+        with self.answering.through(given_up=given_up, urgent=urgent) as turn:
+            if not turn:
+                raise Stopped
+            return segment(self.model, embedding, prompt, candidates=candidates)
+
+    def glance(self, embedding: Embedding, click: Prompt, given_up: Callable[[], bool] = never) -> Masks | None:
+        """Answer a lone click where that is quick: None where the answer is doubtful, and `ask` would look further.
+
+        A pointer mostly crosses the ground between objects, where a model has to look at a click several times.
+        """
+        with self.answering.through(given_up=given_up) as turn:
+            if not turn:
+                raise Stopped
+            # Where poor answers are left out, the model does not look for better ones.
+            masks = self.model.decode(embedding, [click], candidates=3, min_score=DOUBT).best()
+        if not len(masks):
+            return None
+        y, x = (round(float(v)) for v in click.points[0])
+        pieces, _ = ndimage.label(masks.dense()[0], np.ones((3, 3)))
+        # `segment` drops the specks that nobody clicked on.
+        piece = pieces == pieces[y, x] if pieces[y, x] else pieces > 0
+        return replace(Masks.from_labels(piece.astype(np.uint8)), scores=masks.scores)
+
+    def everything(
+        self, embedding: Embedding, tell: Callable[[int, int], None], stop: Callable[[], bool] = never
+    ) -> Masks:
+        """Find everything on a plane, telling how many prompts of how many are answered.
+
+        Each batch of prompts waits for its turn, so that clicks of others come between.
+
+        Raises
+        ------
+        Stopped
+            `stop` said so.
+        """
+        watched = _Watched(self, tell, stop)
+        options = getattr(self.model, "segment_all_options", None) or SegmentAllOptions()
+        parts = list(segment_all(watched, embedding, replace(options, points_per_batch=BATCH)))
+        return Masks.merge([Masks.empty(embedding.image_shape), *parts])
+
+    def follow(
+        self, picture: Picture, seeds: dict[int, Masks], stop: Callable[[], bool] = never
+    ) -> Iterator[tuple[int, Masks]]:
+        """Follow objects through the planes of a picture, one plane after the other."""
+        watched = _Watched(self, lambda done, total: None, stop)
+        yield from propagate(watched, _Stack(self, picture, stop), seeds)
+
+
+class _Stack(Sequence[Embedding]):
+    """The planes of a picture, encoded when they are asked for."""
+
+    def __init__(self, engine: Engine, picture: Picture, stop: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._picture = picture
+        self._stop = stop
+
+    def __len__(self) -> int:
+        return len(self._picture.planes)
+
+    @overload
+    def __getitem__(self, index: int) -> Embedding: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Embedding]: ...
+    def __getitem__(self, index: int | slice) -> Embedding | Sequence[Embedding]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._engine.embed(self._picture, index, self._stop)[0]
+
+
+class _Watched:
+    """The model as `segment_all` sees it: each batch waits for its turn, is counted, and may be the last."""
+
+    def __init__(self, engine: Engine, tell: Callable[[int, int], None], stop: Callable[[], bool]) -> None:
+        self._engine = engine
+        self._tell = tell
+        self._stop = stop
+        self._done = self._total = 0
+
+    @property
+    def fingerprint(self) -> str:
+        return self._engine.model.fingerprint
+
+    def encode(self, image: NDArray[Any], *, tiling: Tiling | None = None) -> Embedding:
+        return self._engine.model.encode(image, tiling=tiling)
+
+    def propose(self, embedding: Embedding) -> list[Prompt] | None:
+        propose = getattr(self._engine.model, "propose", None)
+        with self._turn():
+            proposals: list[Prompt] | None = None if propose is None else propose(embedding)
+        self._total = 0 if proposals is None else len(proposals)
+        self._tell(0, self._total)
+        return proposals
+
+    def decode(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        *,
+        candidates: Literal[1, 3] = 1,
+        min_score: float | None = None,
+        min_stability: float | None = None,
+    ) -> Masks:
+        with self._turn():
+            masks = self._engine.model.decode(
+                embedding, prompts, candidates=candidates, min_score=min_score, min_stability=min_stability
+            )
+        self._done += len(prompts)
+        self._tell(self._done, max(self._total, self._done))
+        return masks
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return _turn_of(self._engine.answering, self._stop)
+
+
+@contextmanager
+def _turn_of(gate: Gate, stop: Callable[[], bool]) -> Iterator[None]:
+    with gate.through(given_up=stop) as turn:
+        if not turn:
+            raise Stopped
+        yield

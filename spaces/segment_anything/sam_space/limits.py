@@ -1,0 +1,61 @@
+"""How much a public server does for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that keep one visitor from taking the server away from the others.
+
+    Parameters
+    ----------
+    file_bytes
+        Of an upload, counted while it arrives.
+    file_pixels
+        Of a plane of an upload, told from its header before anything is decoded.
+    work_pixels
+        Of a plane that is worked on; a larger one is shrunk, and the page says so.
+    planes
+        Of a stack.
+    stack_bytes
+        Of all planes of a stack, decoded.
+    embedding_bytes, picture_bytes
+        Of all embeddings and of all pictures that are kept, for all visitors; what was not used for longest goes.
+    visitors
+        That are known at a time; who was not there for longest is forgotten.
+    idle_seconds
+        After which a visitor is forgotten, and all that was uploaded.
+    waiting
+        Requests that may wait for the model; more are refused.
+    previews_per_second, actions_per_second, opens_per_minute
+        Of one visitor.
+    visits_per_minute
+        From one address.
+    objects, clicks, steps
+        That one visitor may have: objects on a picture, clicks on an object, steps to undo.
+    everything_seconds
+        That one run of everything may take.
+    """
+
+    file_bytes: int = 24 * MIB
+    file_pixels: int = 40_000_000
+    work_pixels: int = 2048 * 2048
+    planes: int = 64
+    stack_bytes: int = 128 * MIB
+    embedding_bytes: int = 512 * MIB
+    picture_bytes: int = 384 * MIB
+    visitors: int = 400
+    idle_seconds: float = 1800.0
+    waiting: int = 48
+    previews_per_second: float = 40.0
+    actions_per_second: float = 8.0
+    opens_per_minute: float = 40.0
+    visits_per_minute: float = 60.0
+    objects: int = 2000
+    clicks: int = 64
+    steps: int = 60
+    everything_seconds: float = 120.0
