@@ -20,6 +20,7 @@ from sam_space.limits import Limits
 from sam_space.picture import Picture, read_upload
 from sam_space.rates import Rate
 from sam_space.refusal import Refusal
+from sam_space.runtime import Preparing
 from sam_space.script import script
 from sam_space.visitors import Visitor, Visitors
 from sam_space.work import Box, Click, Drawn, Object, Stroke, Work
@@ -42,10 +43,20 @@ class Desk:
         How much is done for whom.
     source
         Name of the model, for "copy as Python".
+    runtime
+        With which browsers answer the pointer themselves.
     """
 
-    def __init__(self, model: Segmenter, limits: Limits | None = None, *, source: str = "cell") -> None:
+    def __init__(
+        self,
+        model: Segmenter,
+        limits: Limits | None = None,
+        *,
+        source: str = "cell",
+        runtime: Preparing | None = None,
+    ) -> None:
         self.limits = limits or Limits()
+        self.runtime = runtime or Preparing()
         self.engine = Engine(model, self.limits)
         self.visitors = Visitors(self.limits)
         self.source = source
@@ -56,6 +67,7 @@ class Desk:
         self._opens = Rate(bounds.opens_per_minute / 60, bounds.opens_per_minute / 2)
         self._actions = Rate(bounds.actions_per_second, 5 * bounds.actions_per_second)
         self._previews = Rate(bounds.previews_per_second, 2 * bounds.previews_per_second)
+        self._features = Rate(bounds.features_per_minute / 60, bounds.features_per_minute / 2)
 
     def prepare(self) -> None:
         """Make the examples, and encode the one that is open first; the model is warm then."""
@@ -78,11 +90,21 @@ class Desk:
             "visitor": visitor.key,
             "model": self.source,
             "where": self.where,
-            "previewer": "server",
+            **self.previewer(),
             "examples": [{"name": each.name, "title": each.title} for each in EXAMPLES],
             "exports": list(KINDS),
             "limits": {"bytes": self.limits.file_bytes, "planes": self.limits.planes},
         }
+
+    def previewer(self) -> dict[str, Any]:
+        """Say who answers a moving pointer, "server", "browser" or "later", and what a browser has to load for that."""
+        made = self.runtime.runtime
+        return {"previewer": self.runtime.previewer, "decoder": None if made is None else made.about}
+
+    def later(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Say again who answers a moving pointer: a page that was told "later" asks."""
+        self._actions.spend(visitor.key, "requests")
+        return self.previewer()
 
     @property
     def where(self) -> str:
@@ -180,6 +202,27 @@ class Desk:
         if masks is None or not len(masks):
             return {"mask": None, "doubt": masks is None, "ms": ms, "where": self.where}
         return {"mask": sent(masks), "score": _score(masks), "ms": ms, "where": self.where}
+
+    def features(self, visitor: Visitor, given: Sent) -> bytes:
+        """Return a plane encoded, for a browser to answer the pointer itself: see `packed` of the engine.
+
+        What cannot be had is no error: the page goes on to ask the server.
+        """
+        self._features.spend(visitor.key, "requests")
+        picture = self.visitors.picture(visitor)
+        plane = _plane(picture, given.get("plane"))
+        made = self.runtime.runtime
+        if made is None:
+            msg = "previews are answered here, not in the browser"
+            raise Refusal(msg, HTTPStatus.OK)
+        embedding, _ = self.engine.embed(picture, plane, lambda: visitor.picture_key != picture.key)
+        if embedding.model != made.meta["model"]:
+            msg = "previews of this model are answered here, not in the browser"
+            raise Refusal(msg, HTTPStatus.OK)
+        if embedding.tiling is not None or embedding.nbytes > 2 * self.limits.features_bytes:  # they are sent in halves
+            msg = "this picture is too large to be answered in the browser"
+            raise Refusal(msg, HTTPStatus.OK)
+        return self.engine.features(picture, plane, lambda: visitor.picture_key != picture.key)
 
     def act(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
         """Change the work: see `ACTIONS`."""
@@ -291,7 +334,9 @@ class Desk:
     def python(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
         """Return the lines of Python that make the same."""
         self._actions.spend(visitor.key, "requests")
-        return {"python": script(self._result(visitor, given), self.source)}
+        return {
+            "python": script(self._result(visitor, given), self.source, getattr(self.engine.model, "dtype", "auto"))
+        }
 
     def _result(self, visitor: Visitor, given: Sent) -> Result:
         picture = self.visitors.picture(visitor)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling, propagate, segment, segment_all
+from sam_space.decoder.features import features_of
 from sam_space.gate import Gate
 from sam_space.kept import Kept
 from sam_space.limits import Limits
@@ -29,6 +32,17 @@ class Stopped(Exception):
 def never() -> bool:
     """Say that nobody gives up."""
     return False
+
+
+def packed(embedding: Embedding) -> bytes:
+    """Write an embedding for a browser: a length in four bytes, JSON of that length that says what follows, and that.
+
+    The JSON ends at a multiple of eight bytes.
+    """
+    content, meta = features_of(embedding, bits=8)
+    head = json.dumps(meta).encode()
+    head += b" " * (-(4 + len(head)) % 8)
+    return struct.pack("<I", len(head)) + head + content
 
 
 class Engine:
@@ -49,7 +63,9 @@ class Engine:
         self.limits = limits
         self.encoding = Gate(1, limits.waiting)
         self.answering = Gate(1, limits.waiting)
+        self.sending = Gate(1, limits.waiting)
         self._pinned: dict[tuple[str, int], Embedding] = {}
+        self._packed: dict[tuple[str, int], bytes] = {}
         self._kept: Kept[tuple[str, int], Embedding] = Kept(limits.embedding_bytes, lambda each: each.nbytes)
 
     @property
@@ -91,9 +107,35 @@ class Engine:
             if kept is not None:
                 return kept, 0.0
             start = time.perf_counter()
-            embedding = self.model.encode(picture.planes[plane])
+            # What is kept is what a browser is sent: both answer from the same numbers.
+            embedding = self.model.encode(picture.planes[plane]).halved()
             self._kept.put(key, embedding)
             return embedding, 1000 * (time.perf_counter() - start)
+
+    def features(self, picture: Picture, plane: int, given_up: Callable[[], bool] = never) -> bytes:
+        """Return a plane encoded as a browser takes it: see `packed`. Those of examples are kept.
+
+        Raises
+        ------
+        Refusal
+            Too many wait.
+        Stopped
+            Whoever waited has given up.
+        EmbeddingError
+            It was encoded in tiles, which is far too much to be sent.
+        """
+        key = (picture.key, plane)
+        kept = self._packed.get(key)
+        if kept is not None:
+            return kept
+        embedding, _ = self.embed(picture, plane, given_up)
+        with self.sending.through(given_up=given_up) as turn:
+            if not turn:
+                raise Stopped
+            content = self._packed.get(key) or packed(embedding)
+            if key in self._pinned:
+                self._packed[key] = content
+            return content
 
     def ask(
         self,

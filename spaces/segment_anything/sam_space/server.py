@@ -44,6 +44,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+WORKER = "worker.js"
+# Modules and WebAssembly of this server, and nothing else: what a worker may is said by the answer that brings it.
+WORKER_MAY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 Job: TypeAlias = Callable[[Visitor, Sent, Tell, Stop], dict[str, Any]]
 
@@ -71,6 +74,7 @@ class _Server:
             "act": desk.act,
             "look": desk.look,
             "python": desk.python,
+            "later": desk.later,
         }
         long: dict[str, Job] = {"encode": desk.encode, "everything": desk.everything, "follow": desk.follow}
         return [
@@ -80,7 +84,9 @@ class _Server:
             Route("/picture", _told(self._picture), methods=["POST"]),
             Route("/take", _told(self._take), methods=["POST"]),
             Route("/example/{name}", _told(self._thumbnail)),
+            Route("/features", _told(self._features), methods=["POST"]),
             Route("/static/{name}", _told(self._static)),
+            Route("/decoder/{stamp}/{name}", _told(self._decoder)),
             *(Route(f"/{name}", _told(self._quick(do)), methods=["POST"]) for name, do in quick.items()),
             *(Route(f"/{name}", _told(self._long(job)), methods=["POST"]) for name, job in long.items()),
         ]
@@ -174,11 +180,30 @@ class _Server:
         disposition = {"Content-Disposition": f'attachment; filename="{file.name}"'}
         return Response(file.content, media_type=file.media_type, headers=HEADERS | disposition)
 
+    async def _features(self, request: Request) -> Response:
+        visitor = self._visitor(request)
+        given = await _json(request)
+        content = await self._run(lambda: self._desk.features(visitor, given))
+        return Response(content, media_type="application/octet-stream", headers=HEADERS)
+
+    async def _decoder(self, request: Request) -> Response:
+        """Serve a file of the decoder: its address changes with its content, so the browser may keep it for good."""
+        made = self._desk.runtime.runtime
+        name, stamp = request.path_params["name"], request.path_params["stamp"]
+        file = made.files.get(name) if made is not None and made.stamp == stamp else None
+        if file is None:
+            raise _no_file()
+        headers = HEADERS | {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+        if name == WORKER:
+            headers |= {"Content-Security-Policy": WORKER_MAY}
+        if file.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(file.packed, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})
+        return Response(file.content, media_type=file.media_type, headers=headers)
+
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in self._files:
-            msg = "there is no such file"
-            raise Refusal(msg, HTTPStatus.NOT_FOUND)
+            raise _no_file()
         headers = HEADERS | {"Cache-Control": "no-cache"}
         return Response(self._files[name], media_type=TYPES[Path(name).suffix], headers=headers)
 
@@ -248,6 +273,11 @@ async def _json(request: Request) -> Sent:
         msg = "got a request that is no JSON object"
         raise Refusal(msg)
     return given
+
+
+def _no_file() -> Refusal:
+    msg = "there is no such file"
+    return Refusal(msg, HTTPStatus.NOT_FOUND)
 
 
 def _too_large(most: int) -> Refusal:

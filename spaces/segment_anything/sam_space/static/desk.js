@@ -1,6 +1,8 @@
 // The server, as the page sees it. Every request shows the key of this visit.
 
-export class Refused extends Error {}
+export class Refused extends Error {
+  name = "Refused";
+}
 
 export class Desk {
   constructor(base) {
@@ -52,6 +54,18 @@ export class Desk {
     }
     const name = /filename="([^"]+)"/.exec(answer.headers.get("content-disposition") ?? "");
     return { blob: await answer.blob(), name: name ? name[1] : "download" };
+  }
+
+  // A plane encoded, for the decoder in the browser: what it is, and its bytes.
+  async features(plane, signal) {
+    const answer = await this.send("features", { plane }, { signal });
+    if ((answer.headers.get("content-type") ?? "").startsWith("application/json")) {
+      throw new Refused((await answer.json()).refused ?? "there are no features");
+    }
+    const content = await answer.arrayBuffer();
+    const size = new DataView(content).getUint32(0, true);
+    const meta = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 4, size)));
+    return { meta, content: new Uint8Array(content, 4 + size) };
   }
 
   // Long work: each line it tells goes to `tell`; returns the last one.

@@ -49,7 +49,7 @@ class Page {
     try {
       const about = await this.desk.visit();
       this.about = about;
-      this.latest = new Latest(await previewerFor(this.desk), (answer, where) => this.previewed(answer, where));
+      this.latest = new Latest(previewerFor(this.desk, about), (answer, where) => this.previewed(answer, where));
       this.fact({ where: about.where, model: about.model });
       this.listExamples(about.examples);
       await this.open("example", { name: about.examples[0].name });
@@ -79,8 +79,10 @@ class Page {
     const parts = [];
     if (encode !== undefined) parts.push(encode ? `encoded in ${ms(encode)}` : "encoded before");
     if (answer !== undefined) parts.push(`answer ${ms(answer)}` + (trip ? `, with the way ${ms(trip)}` : ""));
-    if (model) parts.push(`${model} on ${where}`);
-    this.find(".facts").textContent = parts.join("  ·  ");
+    if (model) parts.push(`${model} ${where === "browser" ? "in this browser" : `on the server (${where})`}`);
+    const line = this.find(".facts");
+    line.textContent = parts.join("  ·  ");
+    line.title = this.latest?.previewer.why ?? "";
   }
 
   // -- opening ------------------------------------------------------------------------------------------------------
@@ -150,6 +152,7 @@ class Page {
     this.find(".planes input").value = plane;
     this.find(".planes output").textContent = `${plane + 1} / ${this.picture.planes}`;
     this.latest.drop();
+    this.latest.previewer.leave();
     const { blob } = await this.desk.blob("picture", { plane });
     const image = await createImageBitmap(blob);
     if (this.plane !== plane || this.picture !== wanted) return;
@@ -163,7 +166,7 @@ class Page {
       if (told.queue) this.tell(`Waiting: ${told.queue} before you`);
     });
     if (last.stopped) return;
-    await this.latest.previewer.ready(plane);
+    this.latest.previewer.ready(plane);
     this.fact({ encode: last.encode_ms, where: last.where });
     this.root.dataset.encoded = `${this.picture.name}:${plane}`;
   }
@@ -179,7 +182,7 @@ class Page {
     }
     const here = this.view.objects.find((each) => each.number === this.view.active && each.key);
     if (!positive && (!here || this.each)) return;
-    this.latest.want({ plane: this.plane, x: place[0], y: place[1], positive, fresh: this.each });
+    this.latest.want({ plane: this.plane, x: place[0], y: place[1], positive, fresh: this.each || !here });
   }
 
   previewed(answer, where) {
@@ -189,6 +192,7 @@ class Page {
     this.stage.preview = answer.mask ? { mask: new Mask(answer.mask), colour } : null;
     this.fact({ answer: answer.ms, trip: answer.trip, where: answer.where });
     this.root.dataset.previews = this.latest.count;
+    this.root.dataset.where = answer.where;
     this.root.dataset.score = answer.mask ? answer.score : "";
     this.stage.draw();
   }
