@@ -255,9 +255,7 @@ def test_other_models_are_left_to_the_server() -> None:
     assert prepare(FakeSegmenter()).previewer == "server"
 
 
-def test_where_onnxruntime_web_is_missing_nothing_is_exported(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_where_onnxruntime_web_is_missing_nothing_is_exported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ort, "cache_folder", lambda: tmp_path / "none")
     monkeypatch.setenv("NPM_CONFIG_REGISTRY", "http://127.0.0.1:1")
     monkeypatch.setattr(runtime, "_exported", lambda model: pytest.fail("it was exported"))

@@ -70,6 +70,7 @@ export class BrowserPreviewer {
     }
     if (!this.about.decoder) throw new Error("the server has no decoder for browsers");
     this.session ??= this.load(this.about.decoder);
+    this.session.catch(() => {}); // it is told below, when the features are here
     const features = await this.desk.features(plane, signal).catch((error) => {
       // Of this plane there is nothing to be had; the next one may be smaller.
       if (error.name === "AbortError" || error.name === "Refused") return null;
