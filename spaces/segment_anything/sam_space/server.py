@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import hashlib
 import json
 import logging
 import os
@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import anyio
@@ -27,9 +27,6 @@ from sam_space.desk import Desk, Sent, Stop, Tell
 from sam_space.engine import Stopped
 from sam_space.refusal import Refusal
 from sam_space.visitors import Visitor
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +61,7 @@ class _Server:
         self._threads = anyio.CapacityLimiter(THREADS)
         # Read once: a name that is not among these is no file, whatever it looks like.
         self._files = {file.name: file.read_bytes() for file in STATIC.iterdir() if file.suffix in TYPES}
+        self._tags = {name: f'"{hashlib.sha256(content).hexdigest()[:20]}"' for name, content in self._files.items()}
 
     @property
     def routes(self) -> list[Route]:
@@ -167,11 +165,10 @@ class _Server:
     async def _picture(self, request: Request) -> Response:
         visitor = self._visitor(request)
         given = await _json(request)
-        image = await self._run(lambda: _png(self._desk.shown(visitor, given.get("plane"))))
-        return _image(image)
+        return _image(await self._run(lambda: self._desk.shown(visitor, given.get("plane"))))
 
     async def _thumbnail(self, request: Request) -> Response:
-        return _image(await self._run(lambda: _png(self._desk.thumbnail(request.path_params["name"]))))
+        return _image(self._desk.thumbnail(request.path_params["name"]))
 
     async def _take(self, request: Request) -> Response:
         visitor = self._visitor(request)
@@ -204,7 +201,9 @@ class _Server:
         name = request.path_params["name"]
         if name not in self._files:
             raise _no_file()
-        headers = HEADERS | {"Cache-Control": "no-cache"}
+        headers = HEADERS | {"Cache-Control": "no-cache", "ETag": self._tags[name]}
+        if request.headers.get("if-none-match") == self._tags[name]:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(self._files[name], media_type=TYPES[Path(name).suffix], headers=headers)
 
 
@@ -283,12 +282,6 @@ def _no_file() -> Refusal:
 def _too_large(most: int) -> Refusal:
     msg = f"got a file of more than {most >> 20} MiB, expected a smaller one; cut out the part you need"
     return Refusal(msg, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
-
-def _png(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()
 
 
 def _image(content: bytes) -> Response:

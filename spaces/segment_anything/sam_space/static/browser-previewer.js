@@ -3,7 +3,8 @@
 // The server answers until all is here that is needed for it, where a plane is too large to be sent, where a click would
 // correct an object, and for good where this browser turns out not to be able.
 
-const SETTLE = 300; // ms that a plane is shown before it is sent: who leafs through a stack does not want each
+const SETTLE = 300; // ms that a plane is shown before it is sent: who leafs through a stack does not want each, and a
+// page that has just come has better things to do
 const LATER = 3000; // ms between two questions whether the server has what is needed by now
 const PATIENCE = 5000; // ms for an answer; what takes longer has come to a standstill
 const STRIKES = 3; // failures one after the other until it is left at that
@@ -16,7 +17,6 @@ export class BrowserPreviewer {
     this.session = null; // of the decoder: a promise, since it is loaded once
     this.decoder = null;
     this.plane = null; // that the decoder has
-    this.first = true;
     this.strikes = 0;
     this.why = ""; // it does not work, if it does not
     this.leaving = new AbortController();
@@ -62,8 +62,7 @@ export class BrowserPreviewer {
 
   // Brings the decoder, where it is not here yet, and the plane.
   async learn(plane, signal) {
-    await pause(this.first ? 0 : SETTLE, signal);
-    this.first = false;
+    await pause(SETTLE, signal);
     while (this.about.previewer === "later") {
       await pause(LATER, signal);
       this.about = await this.desk.post("later");

@@ -1,6 +1,6 @@
 // The page: brings the desk (the server), the stage (the picture) and the side together.
 
-import { Desk, Refused } from "./desk.js";
+import { Refused, deskAt } from "./desk.js";
 import { Mask } from "./mask.js";
 import { Latest, previewerFor } from "./previewer.js";
 import { Stage } from "./stage.js";
@@ -14,7 +14,7 @@ export function start(element, base) {
   const root = element.querySelector(".sam");
   if (root.dataset.started) return;
   root.dataset.started = "yes";
-  new Page(root, new Desk(base)).begin();
+  new Page(root, deskAt(base)).begin();
 }
 
 class Page {
@@ -153,19 +153,22 @@ class Page {
     this.find(".planes output").textContent = `${plane + 1} / ${this.picture.planes}`;
     this.latest.drop();
     this.latest.previewer.leave();
+    // The server encodes while the picture is on its way.
+    const encoded = this.encode(plane, wanted);
+    encoded.catch(() => {}); // it is told below, when the picture is there
     const { blob } = await this.desk.blob("picture", { plane });
     const image = await createImageBitmap(blob);
     if (this.plane !== plane || this.picture !== wanted) return;
     this.stage.show(image, fit);
     if (this.picture.planes > 1) this.take(await this.desk.post("look", { plane }));
-    await this.encode(plane);
+    await encoded;
   }
 
-  async encode(plane) {
+  async encode(plane, wanted) {
     const last = await this.desk.lines("encode", { plane }, (told) => {
       if (told.queue) this.tell(`Waiting: ${told.queue} before you`);
     });
-    if (last.stopped) return;
+    if (last.stopped || this.plane !== plane || this.picture !== wanted) return;
     this.latest.previewer.ready(plane);
     this.fact({ encode: last.encode_ms, where: last.where });
     this.root.dataset.encoded = `${this.picture.name}:${plane}`;
