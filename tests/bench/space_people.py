@@ -105,9 +105,7 @@ def _visit(guest: Guest, picture: Place, expected: list[object], until: float, *
     return seen
 
 
-def _point(
-    guest: Guest, picture: Place, expected: list[object], seen: _Seen, until: float, *, hovers: bool
-) -> None:
+def _point(guest: Guest, picture: Place, expected: list[object], seen: _Seen, until: float, *, hovers: bool) -> None:
     """Move over cells; what is shown there has to be what a click gives."""
     if not hovers:
         time.sleep(max(0.0, until - time.monotonic()))
@@ -146,7 +144,9 @@ def memory(server: Server, distinct: int = DISTINCT, early: int = EARLY) -> Iter
         list(pool.map(lambda seed: _bring(server, seed), range(early, distinct)))
     after = server.resident
     note = f"{before:.0f} MiB after {early}, {after:.0f} MiB after {distinct} images of 1024 x 1024, {busy()}"
-    yield Row(f"growth of memory from {early} to {distinct} distinct images", 100 * (after / before - 1), "%", 10, False, note)
+    yield Row(
+        f"growth of memory from {early} to {distinct} distinct images", 100 * (after / before - 1), "%", 10, False, note
+    )
     yield Row(f"memory after {distinct} distinct images", after / 1024, "GiB", 2.5, False)
 
 

@@ -91,7 +91,7 @@ def test_what_is_shown_is_what_the_server_would_show_and_what_a_click_takes(visi
     random = np.random.default_rng(1)
     height, width = CELLS.image.shape
     places = [(x + 0.5, y + 0.5) for y, x in MIDDLES[:12]]
-    places += [(float(x), float(y)) for x, y in zip(random.uniform(0, width, 24), random.uniform(0, height, 24))]
+    places += random.uniform((0, 0), (width, height), (24, 2)).tolist()
     places += [(0.0, 0.0), (width - 0.01, height - 0.01)]
     answer = visit.page.evaluate(ASK, {"base": visit.address + "sam/", "places": places})
     assert answer["why"] == ""

@@ -300,7 +300,7 @@ def test_a_published_folder_is_taken_where_it_is_of_the_model(
 def test_an_export_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     sam = Sam.from_pretrained("cell", device="cpu", dtype="float32")
     monkeypatch.setattr(Sam, "save_pretrained", lambda self, folder: None)
-    with pytest.raises(ort.RuntimeUnavailableError, match="got no decoder from the exporter: .*CheckpointError"):
+    with pytest.raises(ort.RuntimeUnavailableError, match=r"got no decoder from the exporter: .*CheckpointError"):
         runtime._exported(sam)
 
 

@@ -6,9 +6,11 @@ import json
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any, Literal, overload
+from functools import partial
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +23,8 @@ from sam_space.kept import Kept
 from sam_space.limits import Limits
 from sam_space.picture import Picture
 
+P = ParamSpec("P")
+T = TypeVar("T")
 DOUBT = 0.5  # score below which a first answer to a click is looked at again
 BATCH = 16  # prompts between two looks at whether everything was stopped
 
@@ -64,6 +68,10 @@ class Engine:
         self.encoding = Gate(1, limits.waiting)
         self.answering = Gate(1, limits.waiting)
         self.sending = Gate(1, limits.waiting)
+        # One thread for each, whoever asks: a network that is run by a hundred threads keeps memory for, and starts
+        # helpers of, each of them.
+        self._eyes = ThreadPoolExecutor(1, "encoding")
+        self._mouth = ThreadPoolExecutor(1, "answering")
         self._pinned: dict[tuple[str, int], Embedding] = {}
         self._packed: dict[tuple[str, int], bytes] = {}
         self._kept: Kept[tuple[str, int], Embedding] = Kept(limits.embedding_bytes, lambda each: each.nbytes)
@@ -108,7 +116,7 @@ class Engine:
                 return kept, 0.0
             start = time.perf_counter()
             # What is kept is what a browser is sent: both answer from the same numbers.
-            embedding = self.model.encode(picture.planes[plane]).halved()
+            embedding = self._eyes.submit(lambda: self.model.encode(picture.planes[plane]).halved()).result()
             self._kept.put(key, embedding)
             return embedding, 1000 * (time.perf_counter() - start)
 
@@ -150,7 +158,11 @@ class Engine:
         with self.answering.through(given_up=given_up, urgent=urgent) as turn:
             if not turn:
                 raise Stopped
-            return segment(self.model, embedding, prompt, candidates=candidates)
+            return self.answered(segment, self.model, embedding, prompt, candidates=candidates)
+
+    def answered(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """Let the model answer; whoever calls has the turn."""
+        return self._mouth.submit(work, *given, **named).result()
 
     def glance(self, embedding: Embedding, click: Prompt, given_up: Callable[[], bool] = never) -> Masks | None:
         """Answer a lone click where that is quick: None where the answer is doubtful, and `ask` would look further.
@@ -161,7 +173,7 @@ class Engine:
             if not turn:
                 raise Stopped
             # Where poor answers are left out, the model does not look for better ones.
-            masks = self.model.decode(embedding, [click], candidates=3, min_score=DOUBT).best()
+            masks = self.answered(self.model.decode, embedding, [click], candidates=3, min_score=DOUBT).best()
         if not len(masks):
             return None
         y, x = (round(float(v)) for v in click.points[0])
@@ -235,7 +247,7 @@ class _Watched:
     def propose(self, embedding: Embedding) -> list[Prompt] | None:
         propose = getattr(self._engine.model, "propose", None)
         with self._turn():
-            proposals: list[Prompt] | None = None if propose is None else propose(embedding)
+            proposals: list[Prompt] | None = None if propose is None else self._engine.answered(propose, embedding)
         self._total = 0 if proposals is None else len(proposals)
         self._tell(0, self._total)
         return proposals
@@ -250,9 +262,8 @@ class _Watched:
         min_stability: float | None = None,
     ) -> Masks:
         with self._turn():
-            masks = self._engine.model.decode(
-                embedding, prompts, candidates=candidates, min_score=min_score, min_stability=min_stability
-            )
+            decode = partial(self._engine.model.decode, candidates=candidates, min_score=min_score)
+            masks: Masks = self._engine.answered(decode, embedding, prompts, min_stability=min_stability)
         self._done += len(prompts)
         self._tell(self._done, max(self._total, self._done))
         return masks

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 def links(names: Iterable[str], folder: str) -> str:
@@ -42,5 +44,5 @@ class Hints:
                 message["headers"] = [*message["headers"], (b"link", self._link)]
             await send(message)
 
-        page = scope["type"] == "http" and scope["path"].rstrip("/") == scope.get("root_path", "").rstrip("/")
-        await self._app(scope, receive, hinted if page else send)
+        path = scope["path"].removeprefix(scope.get("root_path", "")) if scope["type"] == "http" else "none"
+        await self._app(scope, receive, hinted if path in ("", "/") else send)
