@@ -1,6 +1,6 @@
 """Run the benchmarks and print one table.
 
-`python -m tests.bench [cell] [vit] [process] [label-studio] [napari] [decoder]`.
+`python -m tests.bench [cell] [vit] [process] [label-studio] [napari] [decoder] [space]`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,13 @@ def _decoder() -> Iterator[Row]:
     return rows()
 
 
+def _space() -> Iterator[Row]:
+    from tests.bench import space_page, space_people
+
+    yield from space_page.rows()
+    yield from space_people.rows()
+
+
 SUITES: dict[str, Callable[[], Iterator[Row]]] = {
     "cell": _cell,
     "vit": _vit,
@@ -62,6 +69,7 @@ SUITES: dict[str, Callable[[], Iterator[Row]]] = {
     "label-studio": _label_studio,
     "napari": _napari,
     "decoder": _decoder,
+    "space": _space,
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -20,6 +22,7 @@ from sam_space.limits import Limits
 from sam_space.picture import Picture, read_upload
 from sam_space.rates import Rate
 from sam_space.refusal import Refusal
+from sam_space.runtime import Preparing
 from sam_space.script import script
 from sam_space.visitors import Visitor, Visitors
 from sam_space.work import Box, Click, Drawn, Object, Stroke, Work
@@ -42,25 +45,43 @@ class Desk:
         How much is done for whom.
     source
         Name of the model, for "copy as Python".
+    runtime
+        With which browsers answer the pointer themselves.
     """
 
-    def __init__(self, model: Segmenter, limits: Limits | None = None, *, source: str = "cell") -> None:
+    def __init__(
+        self,
+        model: Segmenter,
+        limits: Limits | None = None,
+        *,
+        source: str = "cell",
+        runtime: Preparing | None = None,
+    ) -> None:
         self.limits = limits or Limits()
+        self.runtime = runtime or Preparing()
         self.engine = Engine(model, self.limits)
         self.visitors = Visitors(self.limits)
         self.source = source
         self.examples: dict[str, Picture] = {}
+        # Made once: every page asks for them before anybody can do anything.
+        self._pages: dict[tuple[str, int], bytes] = {}
+        self._thumbnails: dict[str, bytes] = {}
         bounds = self.limits
         self._visits = Rate(bounds.visits_per_minute / 60, bounds.visits_per_minute)
         self.api_rate = Rate(1.0, burst=bounds.opens_per_minute)
         self._opens = Rate(bounds.opens_per_minute / 60, bounds.opens_per_minute / 2)
         self._actions = Rate(bounds.actions_per_second, 5 * bounds.actions_per_second)
         self._previews = Rate(bounds.previews_per_second, 2 * bounds.previews_per_second)
+        self._features = Rate(bounds.features_per_minute / 60, bounds.features_per_minute / 2)
 
     def prepare(self) -> None:
         """Make the examples, and encode the one that is open first; the model is warm then."""
         for example in EXAMPLES:
-            self.examples[example.name] = example.picture()
+            picture = self.examples[example.name] = example.picture()
+            self._pages[picture.key, 0] = _png(_looked_at(picture, 0))
+            small = _looked_at(picture, len(picture.planes) // 2)
+            small.thumbnail((192, 144))
+            self._thumbnails[example.name] = _png(small)
         self.engine.pin(next(iter(self.examples.values())))
 
     def prepare_all(self) -> None:
@@ -78,11 +99,35 @@ class Desk:
             "visitor": visitor.key,
             "model": self.source,
             "where": self.where,
-            "previewer": "server",
+            "first": self._first(visitor),
+            **self.previewer(),
             "examples": [{"name": each.name, "title": each.title} for each in EXAMPLES],
             "exports": list(KINDS),
             "limits": {"bytes": self.limits.file_bytes, "planes": self.limits.planes},
         }
+
+    def _first(self, visitor: Visitor) -> dict[str, Any] | None:
+        """Open the first example, and return all that a page asks of it then; None before there are examples."""
+        picture = self.examples.get(EXAMPLES[0].name)
+        png = None if picture is None else self._pages.get((picture.key, 0))
+        if picture is None or png is None or not self.engine.ready(picture, 0):
+            return None
+        self.visitors.bring(visitor, picture)
+        return {
+            "opened": self._opened(visitor, picture),
+            "encoded": {"encode_ms": 0.0, "waited_ms": 0.0, "where": self.where},
+            "png": base64.b64encode(png).decode(),
+        }
+
+    def previewer(self) -> dict[str, Any]:
+        """Say who answers a moving pointer, "server", "browser" or "later", and what a browser has to load for that."""
+        made = self.runtime.runtime
+        return {"previewer": self.runtime.previewer, "decoder": None if made is None else made.about}
+
+    def later(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Say again who answers a moving pointer: a page that was told "later" asks."""
+        self._actions.spend(visitor.key, "requests")
+        return self.previewer()
 
     @property
     def where(self) -> str:
@@ -122,20 +167,19 @@ class Desk:
         }
         return {"picture": about} | self.view(visitor, 0)
 
-    def shown(self, visitor: Visitor, plane: Any) -> Image.Image:
-        """Return a plane as it is looked at."""
+    def shown(self, visitor: Visitor, plane: Any) -> bytes:
+        """Return a plane as it is looked at, a PNG."""
         picture = self.visitors.picture(visitor)
-        return Image.fromarray(to_rgb8(picture.planes[_plane(picture, plane)]))
+        index = _plane(picture, plane)
+        return self._pages.get((picture.key, index)) or _png(_looked_at(picture, index))
 
-    def thumbnail(self, name: str) -> Image.Image:
-        """Return an example, small."""
-        picture = self.examples.get(name)
-        if picture is None:
+    def thumbnail(self, name: str) -> bytes:
+        """Return an example, small, a PNG."""
+        found = self._thumbnails.get(name)
+        if found is None:
             msg = "got an unknown example"
             raise Refusal(msg, HTTPStatus.NOT_FOUND)
-        image = Image.fromarray(to_rgb8(picture.planes[len(picture.planes) // 2]))
-        image.thumbnail((192, 144))
-        return image
+        return found
 
     # -- asking the model --------------------------------------------------------------------------------------------
 
@@ -180,6 +224,27 @@ class Desk:
         if masks is None or not len(masks):
             return {"mask": None, "doubt": masks is None, "ms": ms, "where": self.where}
         return {"mask": sent(masks), "score": _score(masks), "ms": ms, "where": self.where}
+
+    def features(self, visitor: Visitor, given: Sent) -> bytes:
+        """Return a plane encoded, for a browser to answer the pointer itself: see `packed` of the engine.
+
+        What cannot be had is no error: the page goes on to ask the server.
+        """
+        self._features.spend(visitor.key, "requests")
+        picture = self.visitors.picture(visitor)
+        plane = _plane(picture, given.get("plane"))
+        made = self.runtime.runtime
+        if made is None:
+            msg = "previews are answered here, not in the browser"
+            raise Refusal(msg, HTTPStatus.OK)
+        embedding, _ = self.engine.embed(picture, plane, lambda: visitor.picture_key != picture.key)
+        if embedding.model != made.meta["model"]:
+            msg = "previews of this model are answered here, not in the browser"
+            raise Refusal(msg, HTTPStatus.OK)
+        if embedding.tiling is not None or embedding.nbytes > 2 * self.limits.features_bytes:  # they are sent in halves
+            msg = "this picture is too large to be answered in the browser"
+            raise Refusal(msg, HTTPStatus.OK)
+        return self.engine.features(picture, plane, lambda: visitor.picture_key != picture.key)
 
     def act(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
         """Change the work: see `ACTIONS`."""
@@ -291,7 +356,9 @@ class Desk:
     def python(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
         """Return the lines of Python that make the same."""
         self._actions.spend(visitor.key, "requests")
-        return {"python": script(self._result(visitor, given), self.source)}
+        return {
+            "python": script(self._result(visitor, given), self.source, getattr(self.engine.model, "dtype", "auto"))
+        }
 
     def _result(self, visitor: Visitor, given: Sent) -> Result:
         picture = self.visitors.picture(visitor)
@@ -304,6 +371,20 @@ class Desk:
     def change(self, visitor: Visitor, work: Work) -> None:
         """Take a step that can be undone."""
         visitor.history = visitor.history.then(work, self.limits.steps)
+
+
+def _looked_at(picture: Picture, plane: int) -> Image.Image:
+    return Image.fromarray(to_rgb8(picture.planes[plane]))
+
+
+def _png(image: Image.Image) -> bytes:
+    # Gray goes as gray: a third to pack, to send and to unpack.
+    red, green, blue = image.split()
+    if red.tobytes() == green.tobytes() == blue.tobytes():
+        image = red
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return out.getvalue()
 
 
 def _plane(picture: Picture, plane: Any) -> int:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Any, Literal, overload
+from functools import partial
+from typing import Any, Literal, ParamSpec, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling, propagate, segment, segment_all
+from sam_space.decoder.features import features_of
 from sam_space.gate import Gate
 from sam_space.kept import Kept
 from sam_space.limits import Limits
 from sam_space.picture import Picture
 
+P = ParamSpec("P")
+T = TypeVar("T")
 DOUBT = 0.5  # score below which a first answer to a click is looked at again
 BATCH = 16  # prompts between two looks at whether everything was stopped
 
@@ -29,6 +36,17 @@ class Stopped(Exception):
 def never() -> bool:
     """Say that nobody gives up."""
     return False
+
+
+def packed(embedding: Embedding) -> bytes:
+    """Write an embedding for a browser: a length in four bytes, JSON of that length that says what follows, and that.
+
+    The JSON ends at a multiple of eight bytes.
+    """
+    content, meta = features_of(embedding, bits=8)
+    head = json.dumps(meta).encode()
+    head += b" " * (-(4 + len(head)) % 8)
+    return struct.pack("<I", len(head)) + head + content
 
 
 class Engine:
@@ -49,7 +67,13 @@ class Engine:
         self.limits = limits
         self.encoding = Gate(1, limits.waiting)
         self.answering = Gate(1, limits.waiting)
+        self.sending = Gate(1, limits.waiting)
+        # One thread for each, whoever asks: a network that is run by a hundred threads keeps memory for, and starts
+        # helpers of, each of them.
+        self._eyes = ThreadPoolExecutor(1, "encoding")
+        self._mouth = ThreadPoolExecutor(1, "answering")
         self._pinned: dict[tuple[str, int], Embedding] = {}
+        self._packed: dict[tuple[str, int], bytes] = {}
         self._kept: Kept[tuple[str, int], Embedding] = Kept(limits.embedding_bytes, lambda each: each.nbytes)
 
     @property
@@ -91,9 +115,35 @@ class Engine:
             if kept is not None:
                 return kept, 0.0
             start = time.perf_counter()
-            embedding = self.model.encode(picture.planes[plane])
+            # What is kept is what a browser is sent: both answer from the same numbers.
+            embedding = self._eyes.submit(lambda: self.model.encode(picture.planes[plane]).halved()).result()
             self._kept.put(key, embedding)
             return embedding, 1000 * (time.perf_counter() - start)
+
+    def features(self, picture: Picture, plane: int, given_up: Callable[[], bool] = never) -> bytes:
+        """Return a plane encoded as a browser takes it: see `packed`. Those of examples are kept.
+
+        Raises
+        ------
+        Refusal
+            Too many wait.
+        Stopped
+            Whoever waited has given up.
+        EmbeddingError
+            It was encoded in tiles, which is far too much to be sent.
+        """
+        key = (picture.key, plane)
+        kept = self._packed.get(key)
+        if kept is not None:
+            return kept
+        embedding, _ = self.embed(picture, plane, given_up)
+        with self.sending.through(given_up=given_up) as turn:
+            if not turn:
+                raise Stopped
+            content = self._packed.get(key) or packed(embedding)
+            if key in self._pinned:
+                self._packed[key] = content
+            return content
 
     def ask(
         self,
@@ -108,7 +158,11 @@ class Engine:
         with self.answering.through(given_up=given_up, urgent=urgent) as turn:
             if not turn:
                 raise Stopped
-            return segment(self.model, embedding, prompt, candidates=candidates)
+            return self.answered(segment, self.model, embedding, prompt, candidates=candidates)
+
+    def answered(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+        """Let the model answer; whoever calls has the turn."""
+        return self._mouth.submit(work, *given, **named).result()
 
     def glance(self, embedding: Embedding, click: Prompt, given_up: Callable[[], bool] = never) -> Masks | None:
         """Answer a lone click where that is quick: None where the answer is doubtful, and `ask` would look further.
@@ -119,7 +173,7 @@ class Engine:
             if not turn:
                 raise Stopped
             # Where poor answers are left out, the model does not look for better ones.
-            masks = self.model.decode(embedding, [click], candidates=3, min_score=DOUBT).best()
+            masks = self.answered(self.model.decode, embedding, [click], candidates=3, min_score=DOUBT).best()
         if not len(masks):
             return None
         y, x = (round(float(v)) for v in click.points[0])
@@ -193,7 +247,7 @@ class _Watched:
     def propose(self, embedding: Embedding) -> list[Prompt] | None:
         propose = getattr(self._engine.model, "propose", None)
         with self._turn():
-            proposals: list[Prompt] | None = None if propose is None else propose(embedding)
+            proposals: list[Prompt] | None = None if propose is None else self._engine.answered(propose, embedding)
         self._total = 0 if proposals is None else len(proposals)
         self._tell(0, self._total)
         return proposals
@@ -208,9 +262,8 @@ class _Watched:
         min_stability: float | None = None,
     ) -> Masks:
         with self._turn():
-            masks = self._engine.model.decode(
-                embedding, prompts, candidates=candidates, min_score=min_score, min_stability=min_stability
-            )
+            decode = partial(self._engine.model.decode, candidates=candidates, min_score=min_score)
+            masks: Masks = self._engine.answered(decode, embedding, prompts, min_stability=min_stability)
         self._done += len(prompts)
         self._tell(self._done, max(self._total, self._done))
         return masks

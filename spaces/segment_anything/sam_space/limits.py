@@ -35,6 +35,8 @@ class Limits:
         Of one visitor.
     visits_per_minute
         From one address.
+    features_bytes, features_per_minute
+        That are sent to a browser of one plane, and how often to one visitor; of a larger plane the server answers.
     objects, clicks, steps
         That one visitor may have: objects on a picture, clicks on an object, steps to undo.
     everything_seconds
@@ -55,6 +57,8 @@ class Limits:
     actions_per_second: float = 8.0
     opens_per_minute: float = 40.0
     visits_per_minute: float = 60.0
+    features_bytes: int = 24 * MIB
+    features_per_minute: float = 60.0
     objects: int = 2000
     clicks: int = 64
     steps: int = 60

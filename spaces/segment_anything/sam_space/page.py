@@ -6,18 +6,24 @@ from importlib.util import find_spec
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from sam_space.api import Api, safe_image
 from sam_space.desk import Desk
+from sam_space.hints import Hints, links
 from sam_space.server import STATIC, create_app
 
 PREFIX = "/sam"
 # The page finds its files beside itself, under whatever address it is served.
+FILES = sorted(file.name for file in STATIC.iterdir() if file.suffix in (".js", ".css"))
 HEAD = """
 <meta name="viewport" content="width=device-width, initial-scale=1, viewport-fit=cover">
 <link rel="stylesheet" href="sam/static/style.css">
-<link rel="modulepreload" href="sam/static/main.js">
+<script type="module">
+const base = new URL("sam/", document.baseURI);
+import(new URL("static/desk.js", base)).then((desk) => desk.deskAt(base));
+</script>
 """
 ON_LOAD = """
 const base = new URL("sam/", document.baseURI);
@@ -50,7 +56,10 @@ def launching(desk: Desk) -> dict[str, Any]:
     return {
         "head": HEAD,
         "theme": gr.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
-        "app_kwargs": {"routes": [Mount(PREFIX, app=create_app(desk))]},
+        "app_kwargs": {
+            "routes": [Mount(PREFIX, app=create_app(desk))],
+            "middleware": [Middleware(Hints, link=links(FILES, "sam/static/"))],
+        },
         "max_file_size": desk.limits.file_bytes,
         "mcp_server": find_spec("mcp") is not None,
         "run_history": False,

@@ -27,14 +27,16 @@ def pen(points, radius, shape):
 )
 
 
-def script(result: Result, model: str = "cell") -> str:
+def script(result: Result, model: str = "cell", dtype: str = "auto") -> str:
     """Return Python that answers what the visitor asked, object by object.
 
     What was painted by hand is no answer of a model: the lines paint it again.
     """
     body = list(_body(result))
     pen = [PEN] if any("pen(" in line for line in body) else []
-    lines = [*pen, f'sam = Sam.from_pretrained("{model}")', result.picture.source, *body]
+    # Another machine computes in what it is quickest in, unless it is told: the pixels are to be the same.
+    told = "" if dtype == "auto" else f', dtype="{dtype}"'
+    lines = [*pen, f'sam = Sam.from_pretrained("{model}"{told})', result.picture.source, *body]
     text = "\n".join(lines)
     names = [name for name in CORE if re.search(rf"\b{name}\b[.(]", text)]
     drawing = ["Image"] if "Image." in text else []
@@ -53,9 +55,9 @@ def _body(result: Result) -> Iterator[str]:
     planes = sorted({plane for each in result.objects for plane in each.drawn})
     everything = {p for each in result.objects for p, d in each.drawn.items() if isinstance(d.steps[0], Found)}
     if any(isinstance(drawn.steps[0], Followed) for each in result.objects for drawn in each.drawn.values()):
-        yield "embeddings = [sam.encode(plane) for plane in planes]"
+        yield "embeddings = [sam.encode(plane).halved() for plane in planes]"
     else:
-        yield f"embeddings = {{{', '.join(f'{p}: sam.encode(planes[{p}])' for p in planes)}}}"
+        yield f"embeddings = {{{', '.join(f'{p}: sam.encode(planes[{p}]).halved()' for p in planes)}}}"
     for plane in sorted(everything):
         yield f"found_{plane} = Masks.merge(list(segment_all(sam, embeddings[{plane}])))"
     yield "objects = {}  # (number, plane) -> one mask"

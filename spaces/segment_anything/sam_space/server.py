@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
+import hashlib
 import json
 import logging
 import os
@@ -12,7 +12,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 import anyio
@@ -28,9 +28,6 @@ from sam_space.engine import Stopped
 from sam_space.refusal import Refusal
 from sam_space.visitors import Visitor
 
-if TYPE_CHECKING:
-    from PIL import Image
-
 log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
@@ -44,6 +41,9 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+WORKER = "worker.js"
+# Modules and WebAssembly of this server, and nothing else: what a worker may is said by the answer that brings it.
+WORKER_MAY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'"
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 Job: TypeAlias = Callable[[Visitor, Sent, Tell, Stop], dict[str, Any]]
 
@@ -61,6 +61,7 @@ class _Server:
         self._threads = anyio.CapacityLimiter(THREADS)
         # Read once: a name that is not among these is no file, whatever it looks like.
         self._files = {file.name: file.read_bytes() for file in STATIC.iterdir() if file.suffix in TYPES}
+        self._tags = {name: f'"{hashlib.sha256(content).hexdigest()[:20]}"' for name, content in self._files.items()}
 
     @property
     def routes(self) -> list[Route]:
@@ -71,6 +72,7 @@ class _Server:
             "act": desk.act,
             "look": desk.look,
             "python": desk.python,
+            "later": desk.later,
         }
         long: dict[str, Job] = {"encode": desk.encode, "everything": desk.everything, "follow": desk.follow}
         return [
@@ -80,7 +82,9 @@ class _Server:
             Route("/picture", _told(self._picture), methods=["POST"]),
             Route("/take", _told(self._take), methods=["POST"]),
             Route("/example/{name}", _told(self._thumbnail)),
+            Route("/features", _told(self._features), methods=["POST"]),
             Route("/static/{name}", _told(self._static)),
+            Route("/decoder/{stamp}/{name}", _told(self._decoder)),
             *(Route(f"/{name}", _told(self._quick(do)), methods=["POST"]) for name, do in quick.items()),
             *(Route(f"/{name}", _told(self._long(job)), methods=["POST"]) for name, job in long.items()),
         ]
@@ -161,11 +165,10 @@ class _Server:
     async def _picture(self, request: Request) -> Response:
         visitor = self._visitor(request)
         given = await _json(request)
-        image = await self._run(lambda: _png(self._desk.shown(visitor, given.get("plane"))))
-        return _image(image)
+        return _image(await self._run(lambda: self._desk.shown(visitor, given.get("plane"))))
 
     async def _thumbnail(self, request: Request) -> Response:
-        return _image(await self._run(lambda: _png(self._desk.thumbnail(request.path_params["name"]))))
+        return _image(self._desk.thumbnail(request.path_params["name"]))
 
     async def _take(self, request: Request) -> Response:
         visitor = self._visitor(request)
@@ -174,12 +177,33 @@ class _Server:
         disposition = {"Content-Disposition": f'attachment; filename="{file.name}"'}
         return Response(file.content, media_type=file.media_type, headers=HEADERS | disposition)
 
+    async def _features(self, request: Request) -> Response:
+        visitor = self._visitor(request)
+        given = await _json(request)
+        content = await self._run(lambda: self._desk.features(visitor, given))
+        return Response(content, media_type="application/octet-stream", headers=HEADERS)
+
+    async def _decoder(self, request: Request) -> Response:
+        """Serve a file of the decoder: its address changes with its content, so the browser may keep it for good."""
+        made = self._desk.runtime.runtime
+        name, stamp = request.path_params["name"], request.path_params["stamp"]
+        file = made.files.get(name) if made is not None and made.stamp == stamp else None
+        if file is None:
+            raise _no_file()
+        headers = HEADERS | {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
+        if name == WORKER:
+            headers |= {"Content-Security-Policy": WORKER_MAY}
+        if file.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+            return Response(file.packed, media_type=file.media_type, headers=headers | {"Content-Encoding": "gzip"})
+        return Response(file.content, media_type=file.media_type, headers=headers)
+
     async def _static(self, request: Request) -> Response:
         name = request.path_params["name"]
         if name not in self._files:
-            msg = "there is no such file"
-            raise Refusal(msg, HTTPStatus.NOT_FOUND)
-        headers = HEADERS | {"Cache-Control": "no-cache"}
+            raise _no_file()
+        headers = HEADERS | {"Cache-Control": "no-cache", "ETag": self._tags[name]}
+        if request.headers.get("if-none-match") == self._tags[name]:
+            return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
         return Response(self._files[name], media_type=TYPES[Path(name).suffix], headers=headers)
 
 
@@ -250,15 +274,14 @@ async def _json(request: Request) -> Sent:
     return given
 
 
+def _no_file() -> Refusal:
+    msg = "there is no such file"
+    return Refusal(msg, HTTPStatus.NOT_FOUND)
+
+
 def _too_large(most: int) -> Refusal:
     msg = f"got a file of more than {most >> 20} MiB, expected a smaller one; cut out the part you need"
     return Refusal(msg, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-
-
-def _png(image: Image.Image) -> bytes:
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()
 
 
 def _image(content: bytes) -> Response:

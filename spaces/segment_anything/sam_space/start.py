@@ -7,11 +7,13 @@ import os
 import shutil
 import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 from sam_core import Sam
 from sam_space.desk import Desk
 from sam_space.limits import Limits
+from sam_space.runtime import in_browser, prepare
 
 
 def settle() -> None:
@@ -24,10 +26,25 @@ def settle() -> None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
-def make_desk(model: str = "cell", *, revision: str | None = None, device: str = "auto") -> Desk:
-    """Load the model and begin to encode the examples."""
-    desk = Desk(Sam.from_pretrained(model, revision=revision, device=device), Limits(), source=model)
+def make_desk(
+    model: str = "cell", *, revision: str | None = None, device: str = "auto", runtime: Path | None = None
+) -> Desk:
+    """Load the model and begin to encode the examples, and to prepare what browsers need.
+
+    Parameters
+    ----------
+    model, revision, device
+        As `Sam.from_pretrained` takes them.
+    runtime
+        A folder that `sam_space.runtime.save` wrote; None where all is to be made.
+    """
+    loaded = Sam.from_pretrained(model, revision=revision, device=device)
+    if in_browser(loaded) and loaded.dtype != "float32":
+        # A browser computes in float32: only so is what is shown what a click takes.
+        loaded = Sam.from_pretrained(model, revision=revision, device=device, dtype="float32")
+    desk = Desk(loaded, Limits(), source=model)
     desk.prepare()
+    desk.runtime = prepare(loaded, runtime)
     # The page need not wait for the planes of the other examples.
     threading.Thread(target=desk.prepare_all, daemon=True, name="examples").start()
     return desk

@@ -1,20 +1,28 @@
 // The server, as the page sees it. Every request shows the key of this visit.
 
-export class Refused extends Error {}
+export class Refused extends Error {
+  name = "Refused";
+}
 
 export class Desk {
   constructor(base) {
     this.base = base;
     this.key = "";
+    this.begun = new Map(); // answers that came before anybody asked
   }
 
   address(path) {
     return new URL(path, this.base);
   }
 
-  async visit() {
+  visit() {
+    return (this.visiting ??= this.visited());
+  }
+
+  async visited() {
     const about = await this.post("visit");
     this.key = about.visitor;
+    this.first(about);
     // The page is gone: so is all that was brought.
     addEventListener("pagehide", () => navigator.sendBeacon(this.address("leave"), this.key));
     // A page that the browser kept and shows again would have nothing behind it.
@@ -22,7 +30,30 @@ export class Desk {
     return about;
   }
 
+  // The example that is open first comes with the visit: while gradio starts, each way to the server takes long.
+  first({ first, examples }) {
+    if (!first) return;
+    this.expect("example", { name: examples[0].name }, Response.json(first.opened));
+    this.expect("encode", { plane: 0 }, new Response(JSON.stringify(first.encoded) + "\n"));
+    const bytes = Uint8Array.from(atob(first.png), (letter) => letter.charCodeAt(0));
+    this.expect("picture", { plane: 0 }, new Response(bytes, { headers: { "content-type": "image/png" } }));
+  }
+
+  // Keeps an answer to what will be asked soon.
+  expect(path, body, answer) {
+    this.begun.set(path + JSON.stringify(body), answer);
+  }
+
   async send(path, body, options = {}) {
+    const key = path + JSON.stringify(body);
+    const begun = this.begun.get(key);
+    this.begun.delete(key);
+    if (begun) return begun;
+    if (path === "open" || path === "example") this.begun.clear(); // it was about another picture
+    return this.asked(path, body, options);
+  }
+
+  async asked(path, body, options = {}) {
     const headers = { "x-visitor": this.key, ...(options.headers ?? {}) };
     const raw = body instanceof Blob;
     const answer = await fetch(this.address(path), {
@@ -54,6 +85,18 @@ export class Desk {
     return { blob: await answer.blob(), name: name ? name[1] : "download" };
   }
 
+  // A plane encoded, for the decoder in the browser: what it is, and its bytes.
+  async features(plane, signal) {
+    const answer = await this.send("features", { plane }, { signal });
+    if ((answer.headers.get("content-type") ?? "").startsWith("application/json")) {
+      throw new Refused((await answer.json()).refused ?? "there are no features");
+    }
+    const content = await answer.arrayBuffer();
+    const size = new DataView(content).getUint32(0, true);
+    const meta = JSON.parse(new TextDecoder().decode(new Uint8Array(content, 4, size)));
+    return { meta, content: new Uint8Array(content, 4 + size) };
+  }
+
   // Long work: each line it tells goes to `tell`; returns the last one.
   async lines(path, body, tell, signal) {
     const reader = (await this.send(path, body, { signal })).body.pipeThrough(new TextDecoderStream()).getReader();
@@ -72,4 +115,15 @@ export class Desk {
     }
     return last;
   }
+}
+
+let here = null;
+
+// The desk of this page. It is greeted at once: gradio still loads a while until there is a page to show it on.
+export function deskAt(base) {
+  if (!here) {
+    here = new Desk(base);
+    here.visit().catch(() => {}); // who waits for it is told
+  }
+  return here;
 }

@@ -1,6 +1,6 @@
 // The page: brings the desk (the server), the stage (the picture) and the side together.
 
-import { Desk, Refused } from "./desk.js";
+import { Refused, deskAt } from "./desk.js";
 import { Mask } from "./mask.js";
 import { Latest, previewerFor } from "./previewer.js";
 import { Stage } from "./stage.js";
@@ -14,7 +14,7 @@ export function start(element, base) {
   const root = element.querySelector(".sam");
   if (root.dataset.started) return;
   root.dataset.started = "yes";
-  new Page(root, new Desk(base)).begin();
+  new Page(root, deskAt(base)).begin();
 }
 
 class Page {
@@ -49,7 +49,7 @@ class Page {
     try {
       const about = await this.desk.visit();
       this.about = about;
-      this.latest = new Latest(await previewerFor(this.desk), (answer, where) => this.previewed(answer, where));
+      this.latest = new Latest(previewerFor(this.desk, about), (answer, where) => this.previewed(answer, where));
       this.fact({ where: about.where, model: about.model });
       this.listExamples(about.examples);
       await this.open("example", { name: about.examples[0].name });
@@ -79,8 +79,10 @@ class Page {
     const parts = [];
     if (encode !== undefined) parts.push(encode ? `encoded in ${ms(encode)}` : "encoded before");
     if (answer !== undefined) parts.push(`answer ${ms(answer)}` + (trip ? `, with the way ${ms(trip)}` : ""));
-    if (model) parts.push(`${model} on ${where}`);
-    this.find(".facts").textContent = parts.join("  ·  ");
+    if (model) parts.push(`${model} ${where === "browser" ? "in this browser" : `on the server (${where})`}`);
+    const line = this.find(".facts");
+    line.textContent = parts.join("  ·  ");
+    line.title = this.latest?.previewer.why ?? "";
   }
 
   // -- opening ------------------------------------------------------------------------------------------------------
@@ -150,20 +152,24 @@ class Page {
     this.find(".planes input").value = plane;
     this.find(".planes output").textContent = `${plane + 1} / ${this.picture.planes}`;
     this.latest.drop();
+    this.latest.previewer.leave();
+    // The server encodes while the picture is on its way.
+    const encoded = this.encode(plane, wanted);
+    encoded.catch(() => {}); // it is told below, when the picture is there
     const { blob } = await this.desk.blob("picture", { plane });
     const image = await createImageBitmap(blob);
     if (this.plane !== plane || this.picture !== wanted) return;
     this.stage.show(image, fit);
     if (this.picture.planes > 1) this.take(await this.desk.post("look", { plane }));
-    await this.encode(plane);
+    await encoded;
   }
 
-  async encode(plane) {
+  async encode(plane, wanted) {
     const last = await this.desk.lines("encode", { plane }, (told) => {
       if (told.queue) this.tell(`Waiting: ${told.queue} before you`);
     });
-    if (last.stopped) return;
-    await this.latest.previewer.ready(plane);
+    if (last.stopped || this.plane !== plane || this.picture !== wanted) return;
+    this.latest.previewer.ready(plane);
     this.fact({ encode: last.encode_ms, where: last.where });
     this.root.dataset.encoded = `${this.picture.name}:${plane}`;
   }
@@ -179,7 +185,7 @@ class Page {
     }
     const here = this.view.objects.find((each) => each.number === this.view.active && each.key);
     if (!positive && (!here || this.each)) return;
-    this.latest.want({ plane: this.plane, x: place[0], y: place[1], positive, fresh: this.each });
+    this.latest.want({ plane: this.plane, x: place[0], y: place[1], positive, fresh: this.each || !here });
   }
 
   previewed(answer, where) {
@@ -189,6 +195,7 @@ class Page {
     this.stage.preview = answer.mask ? { mask: new Mask(answer.mask), colour } : null;
     this.fact({ answer: answer.ms, trip: answer.trip, where: answer.where });
     this.root.dataset.previews = this.latest.count;
+    this.root.dataset.where = answer.where;
     this.root.dataset.score = answer.mask ? answer.score : "";
     this.stage.draw();
   }

@@ -1,19 +1,25 @@
 // What a click would take, shown while the pointer moves.
 //
-// A previewer has two functions:
-//   ready(plane)      a plane is shown; returns when it can answer about it
+// A previewer has these functions:
+//   leave()           the plane that was shown is not shown any more
+//   ready(plane)      another one is, and is encoded
 //   ask(where)        {plane, x, y, positive, fresh, sure} -> {mask, score, ms, where}, {mask: null} for nothing, or null;
 //                     {mask: null, doubt: true} where it would take longer: asked again, with `sure`, if the pointer rests
-// x, y are measured from the outer corner of the picture. A previewer in the browser takes the place of the server's
-// by having the same two functions: see `previewerFor`.
+//   hurry()           the pointer has moved on: what is being computed need not be looked at more closely
+// x, y are measured from the outer corner of the picture; `fresh` is true where the click would begin an object.
+
+import { BrowserPreviewer } from "./browser-previewer.js";
 
 export class ServerPreviewer {
   constructor(desk) {
     this.desk = desk;
-    this.name = "server";
   }
 
-  async ready() {}
+  leave() {}
+
+  ready() {}
+
+  hurry() {}
 
   async ask(where) {
     const answer = await this.desk.post("preview", where);
@@ -21,9 +27,12 @@ export class ServerPreviewer {
   }
 }
 
-// The one place where it is decided who previews.
-export async function previewerFor(desk) {
-  return new ServerPreviewer(desk);
+// The one place where it is decided who previews; `about` is what the desk said to the visit.
+export function previewerFor(desk, about) {
+  const server = new ServerPreviewer(desk);
+  const able = about.previewer !== "server" && "Worker" in globalThis && "WebAssembly" in globalThis;
+  // Who counts bytes is not sent ten million of them to save a way to the server.
+  return able && !navigator.connection?.saveData ? new BrowserPreviewer(desk, server, about) : server;
 }
 
 const REST = 80; // ms without a move, after which a doubtful place is looked at more closely
@@ -43,7 +52,8 @@ export class Latest {
   want(where) {
     clearTimeout(this.rest);
     this.wanted = where;
-    if (!this.running) this.run();
+    if (this.running) this.previewer.hurry();
+    else this.run();
   }
 
   // Whatever is on its way is of no interest any more.

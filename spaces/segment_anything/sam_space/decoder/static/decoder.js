@@ -32,6 +32,7 @@ export class Decoder {
   /** @type {Waiting | null} */
   #waiting = null;
   #busy = false;
+  #hurried = false;
   #pictures = 0;
 
   /**
@@ -110,9 +111,16 @@ export class Decoder {
     this.#waiting?.resolve(null);
     return new Promise((resolve, reject) => {
       this.#waiting = { asked, resolve, reject };
-      if (this.#busy) void this.#call("hurry");
+      if (this.#busy) this.hurry();
       else void this.#work();
     });
+  }
+
+  /** Tell the preview that is being computed that it is out of date: see `preview`. */
+  hurry() {
+    if (!this.#busy || this.#hurried) return;
+    this.#hurried = true;
+    this.#call("hurry").catch(() => {}); // whoever waits for the answer is told what is wrong
   }
 
   /** Forget the prompt that waits, as when the pointer leaves the picture. */
@@ -133,6 +141,7 @@ export class Decoder {
       const { asked, resolve, reject } = this.#waiting;
       const picture = this.#pictures;
       this.#waiting = null;
+      this.#hurried = false;
       try {
         const answer = await this.#call("decode", asked, { preview: true });
         resolve(picture === this.#pictures ? answer : null);
