@@ -42,15 +42,38 @@ class Engine:
         The model.
     limits
         How much is kept, and how many may wait.
+    beside
+        One with another model, to share the queues and the store with: it is one machine.
     """
 
-    def __init__(self, model: Segmenter, limits: Limits) -> None:
+    def __init__(self, model: Segmenter, limits: Limits, beside: Engine | None = None) -> None:
         self.model = model
         self.limits = limits
-        self.encoding = Gate(1, limits.waiting)
-        self.answering = Gate(1, limits.waiting)
-        self._pinned: dict[tuple[str, int], Embedding] = {}
-        self._kept: Kept[tuple[str, int], Embedding] = Kept(limits.embedding_bytes, lambda each: each.nbytes)
+        self.encoding: Gate = beside.encoding if beside else Gate(1, limits.waiting)
+        self.answering: Gate = beside.answering if beside else Gate(1, limits.waiting)
+        self._pinned: dict[tuple[str, str, int], Embedding] = {}
+        self._kept: Kept[tuple[str, str, int], Embedding] = (
+            beside.embeddings if beside else Kept(limits.embedding_bytes, lambda each: each.nbytes)
+        )
+
+    @property
+    def embeddings(self) -> Kept[tuple[str, str, int], Embedding]:
+        """Those that are kept, of all models that share the store: by model, picture and plane."""
+        return self._kept
+
+    def _key(self, picture: Picture, plane: int) -> tuple[str, str, int]:
+        return self.model.fingerprint, picture.key, plane
+
+    def try_out(self, image: NDArray[Any], given_up: Callable[[], bool] = never) -> float:
+        """Encode a picture that nobody asked for, and return the milliseconds it took."""
+        with _turn_of(self.encoding, given_up):
+            start = time.perf_counter()
+            self.model.encode(image)
+            return 1000 * (time.perf_counter() - start)
+
+    def forget(self) -> None:
+        """Forget all that this model encoded."""
+        self._kept.drop_if(lambda key: key[0] == self.model.fingerprint)
 
     @property
     def kept_bytes(self) -> int:
@@ -60,14 +83,14 @@ class Engine:
     def pin(self, picture: Picture) -> None:
         """Encode all planes of an example, and keep them for good."""
         for plane in range(len(picture.planes)):
-            self._pinned[picture.key, plane] = self.embed(picture, plane)[0]
-            self._kept.drop((picture.key, plane))
+            self._pinned[self._key(picture, plane)] = self.embed(picture, plane)[0]
+            self._kept.drop(self._key(picture, plane))
 
     def ready(self, picture: Picture, plane: int) -> bool:
         """Say whether a plane is encoded."""
-        return self._find((picture.key, plane)) is not None
+        return self._find(self._key(picture, plane)) is not None
 
-    def _find(self, key: tuple[str, int]) -> Embedding | None:
+    def _find(self, key: tuple[str, str, int]) -> Embedding | None:
         return self._pinned.get(key) or self._kept.get(key)
 
     def embed(self, picture: Picture, plane: int, given_up: Callable[[], bool] = never) -> tuple[Embedding, float]:
@@ -80,7 +103,7 @@ class Engine:
         Stopped
             Whoever waited has given up.
         """
-        key = (picture.key, plane)
+        key = self._key(picture, plane)
         kept = self._find(key)
         if kept is not None:
             return kept, 0.0

@@ -39,6 +39,16 @@ class Limits:
         That one visitor may have: objects on a picture, clicks on an object, steps to undo.
     everything_seconds
         That one run of everything may take.
+    models
+        That are kept beside the one that is always there.
+    model_seconds
+        After which a visitor who asks nothing does not keep a model from making room.
+    loads_per_hour
+        Models that one visitor may have loaded; all together may three times as many.
+    waiting_loads
+        Visitors that may wait while another model is loaded.
+    exports
+        Files that are made at a time; more wait.
     """
 
     file_bytes: int = 24 * MIB
@@ -59,3 +69,8 @@ class Limits:
     clicks: int = 64
     steps: int = 60
     everything_seconds: float = 120.0
+    models: int = 2
+    model_seconds: float = 600.0
+    loads_per_hour: float = 20.0
+    waiting_loads: int = 6
+    exports: int = 2

@@ -71,8 +71,14 @@ class _Server:
             "act": desk.act,
             "look": desk.look,
             "python": desk.python,
+            "models": desk.list_models,
         }
-        long: dict[str, Job] = {"encode": desk.encode, "everything": desk.everything, "follow": desk.follow}
+        long: dict[str, Job] = {
+            "encode": desk.encode,
+            "everything": desk.everything,
+            "follow": desk.follow,
+            "model": desk.choose_model,
+        }
         return [
             Route("/visit", _told(self._visit), methods=["POST"]),
             Route("/leave", _told(self._leave), methods=["POST"]),

@@ -7,10 +7,14 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
-from sam_core import Sam
+from sam_core import Sam, Segmenter
+from sam_space.catalogue import offers
 from sam_space.desk import Desk
+from sam_space.gpu import Encode, Lent, borrowed
 from sam_space.limits import Limits
 
 
@@ -24,13 +28,49 @@ def settle() -> None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
-def make_desk(model: str = "cell", *, revision: str | None = None, device: str = "auto") -> Desk:
-    """Load the model and begin to encode the examples."""
-    desk = Desk(Sam.from_pretrained(model, revision=revision, device=device), Limits(), source=model)
+def make_desk(
+    model: str = "cell",
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    models: Iterable[str] | None = None,
+) -> Desk:
+    """Load the model and begin to encode the examples.
+
+    Parameters
+    ----------
+    model, revision, device
+        As `Sam.from_pretrained` takes them.
+    models
+        Names of others that visitors may choose; None for all of the catalogue, "none" for none.
+
+    Raises
+    ------
+    ValueError
+        A name in `models` is none of a model.
+    """
+    offered = offers(models)
+    encode = borrowed()
+    if encode is not None and device == "auto":
+        device = "cpu"  # ZeroGPU pretends that there is a GPU where there is none between two calls
+    desk = Desk(
+        Sam.from_pretrained(model, revision=revision, device=device),
+        Limits(),
+        source=model,
+        revision=revision,
+        offered=[each for each in offered if each.source != model],
+        load=partial(_load, device=device, encode=encode),
+    )
     desk.prepare()
     # The page need not wait for the planes of the other examples.
     threading.Thread(target=desk.prepare_all, daemon=True, name="examples").start()
     return desk
+
+
+def _load(source: str, *, device: str, encode: Encode | None) -> Segmenter:
+    if encode is None:
+        return Sam.from_pretrained(source, device=device)
+    return Lent(Sam.from_pretrained(source, device=device, dtype="float32"), source, encode)
 
 
 def serve(desk: Desk, **options: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import { Desk, Refused } from "./desk.js";
 import { Mask } from "./mask.js";
+import { ModelMenu } from "./models.js";
 import { Latest, previewerFor } from "./previewer.js";
 import { Stage } from "./stage.js";
 
@@ -34,6 +35,10 @@ class Page {
       box: (box) => this.act("box", { box, fresh: this.each }),
       stroke: (points, add) => this.act("stroke", { points, radius: this.stage.pen, add }),
     });
+    this.models = new ModelMenu(this.find(".models"), this.find("button.model"), desk, {
+      chosen: (told) => this.changed(told),
+      tell: (text, no) => this.tell(text, no),
+    });
     this.listen();
   }
 
@@ -51,6 +56,7 @@ class Page {
       this.about = about;
       this.latest = new Latest(await previewerFor(this.desk), (answer, where) => this.previewed(answer, where));
       this.fact({ where: about.where, model: about.model });
+      this.models.begin(about.model, about.models);
       this.listExamples(about.examples);
       await this.open("example", { name: about.examples[0].name });
       this.root.dataset.state = "ready";
@@ -115,9 +121,9 @@ class Page {
       }
       this.setUpPlanes();
       this.take(told);
-      const { name, width, height, planes, shrunk } = told.picture;
+      const { name, own_width: width, own_height: height, planes, shrunk } = told.picture;
       const stack = planes > 1 ? `, ${planes} planes` : "";
-      const small = shrunk > 1 ? `; shrunk ${shrunk} times to be worked on` : "";
+      const small = shrunk > 1 ? `, worked on at 1/${shrunk} of its size and taken away at its own` : "";
       await this.showPlane(planes > 1 ? Math.floor(planes / 2) : 0, true);
       this.tell(`${name}: ${width} × ${height}${stack}${small}. Point at an object and click.`);
     } catch (error) {
@@ -166,6 +172,15 @@ class Page {
     await this.latest.previewer.ready(plane);
     this.fact({ encode: last.encode_ms, where: last.where });
     this.root.dataset.encoded = `${this.picture.name}:${plane}`;
+  }
+
+  // Another model answers from now on: what it has not seen it has to look at first.
+  async changed({ model, where }) {
+    this.fact({ model, where, encode: undefined, answer: undefined });
+    this.latest.drop();
+    this.latest.previewer = await previewerFor(this.desk);
+    if (!this.picture) return;
+    await this.encode(this.plane).catch((error) => this.refuse(error));
   }
 
   // -- asking -------------------------------------------------------------------------------------------------------
@@ -277,6 +292,7 @@ class Page {
   // Drawings are sent once: whatever brings them, they are kept.
   learn(view) {
     for (const [key, sent] of Object.entries(view.drawn)) this.masks.set(Number(key), new Mask(sent));
+    if (view.model !== this.models.model) this.models.fell(view.model); // it had to make room
   }
 
   take(view) {
@@ -460,6 +476,7 @@ class Page {
       stop: () => this.stop(),
       python: () => this.python(),
       help: () => this.find("dialog.help").showModal(),
+      models: () => this.models.toggle(),
       theme: () => document.body.classList.toggle("dark"),
     }[what];
     doing?.();
@@ -522,6 +539,7 @@ class Page {
 
   plain(key, e) {
     const keys = {
+      m: () => this.do("models"),
       n: () => this.do("next"),
       e: () => this.do("everything"),
       f: () => this.do("follow"),
@@ -540,7 +558,7 @@ class Page {
       2: () => this.view.candidates.length > 1 && this.act("choose", { index: 1 }),
       3: () => this.view.candidates.length > 2 && this.act("choose", { index: 2 }),
       "?": () => this.do("help"),
-      Escape: () => (this.busy ? this.stop() : this.view.active !== null && this.do("next")),
+      Escape: () => (this.models.isOpen ? this.models.close() : this.busy ? this.stop() : this.view.active !== null && this.do("next")),
       Delete: () => this.view.active !== null && this.act("delete", { number: this.view.active }),
       Backspace: () => this.view.active !== null && this.act("delete", { number: this.view.active }),
     };
