@@ -158,7 +158,7 @@ def offers(chosen: Iterable[str] | None) -> tuple[Offer, ...]:
 
 
 def _offer(name: str) -> Offer:
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return _plain(name, None)
     source, _, revision = name.partition("@")
     known = next((each for each in (*EMBEDDED.values(), *CATALOGUE) if each.source == source), None)

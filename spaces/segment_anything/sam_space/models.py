@@ -359,7 +359,7 @@ class Models:
             # Not after it was downloaded for nothing.
             self._make_room(entry, need(entry.nbytes), only_look=True)
             folder = weights.fetch(entry.offer, known, lambda done: told("fetching", done, size), stop)
-            known = Known(known.commit, known.nbytes, known.patterns, known.licence, folder)
+            known = Known(folder.name, known.nbytes, known.patterns, known.licence, folder)
         entry.known = known
         return str(known.folder)
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from sam_space.catalogue import Offer
 from sam_space.engine import Stopped
+from sam_space.fetch import told
 from sam_space.refusal import Refusal
 
 CONFIG = "config.json"
@@ -67,14 +68,14 @@ def ask(offer: Offer) -> Known:
             offer.source, revision=offer.revision, files_metadata=True, timeout=SECONDS
         )
     except Exception as error:  # of this version of the client, of the one below it, of the machine
-        raise _refusal(offer, _told(error)) from error
+        raise _refusal(offer, told(error)) from error
     sizes = {each.rfilename: each.size or 0 for each in info.siblings or []}
     patterns = _needed(sizes)
     if not patterns:
         msg = f"{offer.name} holds no weights that sam-core reads; choose another model"
         raise Refusal(msg, HTTPStatus.OK)
     licence = str(info.card_data.get("license") or "") if info.card_data else ""
-    nbytes = sum(size for name, size in sizes.items() if name in patterns)
+    nbytes = sum(size for name, size in sizes.items() if name in patterns and name != CONFIG)
     return Known(str(info.sha), nbytes, patterns, licence)
 
 
@@ -95,17 +96,27 @@ def cached(offer: Offer) -> Known | None:
     if not offer.is_remote:
         folder = Path(offer.source)
         return _known_folder(folder, "") if folder.is_dir() else None
-    try:
-        found = snapshot_download(offer.source, revision=offer.revision, local_files_only=True)
-    except Exception:  # it says in many ways that it is not there
-        return None
-    return _known_folder(Path(found), Path(found).name)
+    for kinds in KINDS:
+        try:
+            found = snapshot_download(
+                offer.source,
+                revision=offer.revision,
+                allow_patterns=[CONFIG, *kinds],
+                ignore_patterns=["*/*"],
+                local_files_only=True,
+            )
+        except Exception:  # it says in many ways that it is not there, or not whole
+            continue
+        known = _known_folder(Path(found), Path(found).name)
+        if known is not None:
+            return known
+    return None
 
 
 def _known_folder(folder: Path, commit: str) -> Known | None:
     sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
     needed = _needed(sizes)
-    nbytes = sum(size for name, size in sizes.items() if name in needed)
+    nbytes = sum(size for name, size in sizes.items() if name in needed and name != CONFIG)
     return Known(commit, nbytes, needed, folder=folder) if needed else None
 
 
@@ -133,7 +144,8 @@ def fetch(offer: Offer, known: Known, tell: Callable[[int], None], stop: Callabl
     }
     script = Path(__file__).with_name("fetch.py")
     # -P: the folder of this package is no place to import from.
-    command = [sys.executable, "-P", str(script), offer.source, known.commit, *known.patterns]
+    # By its branch and not by the commit: the cache then knows where that branch is, and needs no network to find it.
+    command = [sys.executable, "-P", str(script), offer.source, offer.revision or "main", *known.patterns]
     with TemporaryFile() as out:
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.DEVNULL)
         try:
@@ -161,12 +173,12 @@ def _waiting(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def _folder(offer: Offer, said: bytes) -> Path:
     try:
-        told = json.loads(said.splitlines()[-1])
+        ended = json.loads(said.splitlines()[-1])
     except (ValueError, IndexError):
-        told = {"error": "", "said": "it ended without a word"}
-    if "folder" not in told:
-        raise _refusal(offer, told)
-    return Path(told["folder"])
+        ended = {}
+    if "folder" not in ended:
+        raise _refusal(offer, ended)
+    return Path(ended["folder"])
 
 
 def _arrived(cache: Path, repository: str, known: Known) -> int:
@@ -189,12 +201,6 @@ def _check_disk(offer: Offer, known: Known, cache: Path) -> None:
         raise Refusal(msg, HTTPStatus.OK)
 
 
-def _told(error: BaseException) -> dict[str, Any]:
-    kinds = [kind.__name__ for kind in type(error).__mro__]
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    return {"error": kinds[0], "kinds": kinds, "status": status, "errno": getattr(error, "errno", None)}
-
-
 class UnreachableRefusal(Refusal):
     """The Hub cannot be reached."""
 
@@ -205,9 +211,9 @@ UNREACHABLE = (
 )
 
 
-def _refusal(offer: Offer, told: Mapping[str, Any]) -> Refusal:
+def _refusal(offer: Offer, about: Mapping[str, Any]) -> Refusal:
     """Say why a model could not be had, and how to go on, without an address or a path of the server."""
-    kinds, status, name = told.get("kinds") or [told.get("error")], told.get("status"), offer.name
+    kinds, status, name = about.get("kinds", ()), about.get("status"), offer.name
     if "GatedRepoError" in kinds:
         why = (
             f"{name} asks for permission: whoever runs this server has to accept its terms and log in (`hf auth login`)"
@@ -220,9 +226,9 @@ def _refusal(offer: Offer, told: Mapping[str, Any]) -> Refusal:
         why = f"the Hub has had too many requests from here; try {name} again in some minutes"
     elif status is not None:
         why = f"the Hub answered {status} for {name}; try again later"
-    elif told.get("errno") == errno.ENOSPC:
+    elif about.get("errno") == errno.ENOSPC:
         why = f"the disk here is full, so that {name} could not be kept; choose a smaller model"
-    elif told.get("error") == "":
+    elif not kinds:
         why = f"the download of {name} broke off; try again, it goes on where it stopped"
     else:
         return unreachable(offer)
