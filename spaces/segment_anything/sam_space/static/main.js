@@ -85,7 +85,7 @@ class Page {
     const parts = [];
     if (encode !== undefined) parts.push(encode ? `encoded in ${ms(encode)}` : "encoded before");
     if (answer !== undefined) parts.push(`answer ${ms(answer)}` + (trip ? `, with the way ${ms(trip)}` : ""));
-    if (model) parts.push(`${model} on ${where}`);
+    if (model) parts.push(`${model.split("/").at(-1)} on ${where}`);
     this.find(".facts").textContent = parts.join("  ·  ");
   }
 

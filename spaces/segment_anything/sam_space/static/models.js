@@ -1,7 +1,11 @@
 // The menu of models: what each is, what it needs, how far it is, and the way to another one.
 
 const POLL = 1500; // ms between two looks at what the Hub says
-const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${Math.round(bytes / 1e6)} MB`);
+const UNITS = [[1e9, "GB", 1], [1e6, "MB", 0], [1e3, "kB", 0]];
+const size = (bytes) => {
+  const [unit, name, digits] = UNITS.find(([unit]) => bytes >= unit) ?? UNITS.at(-1);
+  return `${(bytes / unit).toFixed(digits)} ${name}`;
+};
 const STAGES = { asking: "Asking the Hub", fetching: "Downloading", loading: "Loading", trying: "Trying it out", waiting: "Waiting" };
 
 export class ModelMenu {
@@ -108,7 +112,7 @@ export class ModelMenu {
   }
 
   show() {
-    this.button.querySelector(".which").textContent = this.model;
+    this.button.querySelector(".label").textContent = this.model.split("/").at(-1);
     this.button.classList.toggle("loading", this.loading !== null);
     this.button.dataset.model = this.model;
   }
@@ -129,13 +133,14 @@ export class ModelMenu {
     const facts = [
       each.parameters && `${each.parameters} million parameters`,
       each.bytes && `${each.exact || each.name === "cell" ? "" : "about "}${size(each.bytes)}`,
+      each.state !== "loaded" && `takes ${size(each.memory)} of memory`,
       each.licence && `licence ${each.licence}`,
     ].filter(Boolean);
     row.append(
       text("b", each.title),
       ...(each.title === each.name ? [] : [text("code", each.name)]),
       text("p", each.about),
-      text("small", facts.join("  ·  ")),
+      text("small", facts.join(" · ")),
     );
     if (mine && this.loading.stage) row.append(this.way(this.loading));
     else if (each.why) row.append(text("p", each.why, "why"));
