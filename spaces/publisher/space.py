@@ -72,9 +72,9 @@ def app_files(app: Path) -> Iterator[Path]:
     """Yield the files of an app that belong into its Space: no tests, caches or hidden files."""
     for path in sorted(app.rglob("*")):
         parts = path.relative_to(app).parts
-        if path.is_file() and not any(part in LEFT_OUT or part.startswith(".") for part in parts):
-            if parts != (PREPARE,):
-                yield path
+        kept = not any(part in LEFT_OUT or part.startswith(".") for part in parts)
+        if path.is_file() and kept and parts != (PREPARE,):
+            yield path
 
 
 def _prepare(app: Path, folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Make the files that a Space should not have to make, or fetch, when it starts: `python prepare.py FOLDER`.
 
-The publisher runs it. It writes `decoder/decoder.onnx`, what answers prompts in the browser, `decoder/decoder.json`, what
-the browser has to know of it, and `decoder/ort/`, onnxruntime-web, which runs it.
+The publisher runs it. It writes `decoder/decoder.onnx`, what answers prompts in the browser, `decoder/decoder.json`,
+what the browser has to know of it, and `decoder/ort/`, onnxruntime-web, which runs it.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Lent:
         self.segment_all_options = model.segment_all_options
         self.propose = model.propose
         self.decode = model.decode
-        self.device = "ZeroGPU"
+        self.device, self.dtype = "ZeroGPU", model.dtype
 
     def encode(self, image: NDArray[np.generic], *, tiling: Tiling | None = None) -> Embedding:
         """Encode a plane."""

@@ -47,6 +47,8 @@ class Limits:
         Models that one visitor may have loaded; all together may three times as many.
     waiting_loads
         Visitors that may wait while another model is loaded.
+    upload_seconds
+        That what a program sent stays on the disk after it was read: it may be sent once more by another, who waits.
     exports
         Files that are made at a time; more wait.
     """
@@ -73,4 +75,5 @@ class Limits:
     model_seconds: float = 600.0
     loads_per_hour: float = 20.0
     waiting_loads: int = 6
+    upload_seconds: float = 15.0
     exports: int = 2

@@ -60,6 +60,8 @@ class Entry:
         When somebody asked it last.
     encode_ms
         That its first picture took.
+    dtype
+        What it computes in, once it was loaded.
     """
 
     offer: Offer
@@ -70,6 +72,7 @@ class Entry:
     asked: float = float("-inf")
     used: float = 0.0
     encode_ms: float = 0.0
+    dtype: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -83,11 +86,13 @@ class Entry:
 
     @property
     def call(self) -> str:
-        """Python that loads it; with the commit where one is known, so that it stays what it was."""
+        """Python that loads it as it was here: of the same commit, and in the same precision."""
         revision = (self.known.commit if self.known else "") or self.offer.revision
-        if self.offer.is_remote and revision:
-            return f'Sam.from_pretrained("{self.offer.source}", revision="{revision}")'
-        return f'Sam.from_pretrained("{self.offer.source}")'
+        given = [f'"{self.offer.source}"']
+        given += [f'revision="{revision}"'] if self.offer.is_remote and revision else []
+        # Another machine computes in what it is quickest in, unless it is told.
+        given += [f'dtype="{self.dtype}"'] if self.dtype else []
+        return f"Sam.from_pretrained({', '.join(given)})"
 
 
 class Models:
@@ -123,7 +128,8 @@ class Models:
         clock: Callable[[], float] = time.monotonic,
         available: Callable[[], int | None] = memory.available,
     ) -> None:
-        self.base = Entry(offer, base)
+        known = weights.cached(offer) if offer.is_remote else None
+        self.base = Entry(offer, base, known, dtype=dtype_of(base))
         self._entries = {offer.name: self.base}
         for each in offered:
             self._entries.setdefault(each.name, Entry(each))
@@ -317,7 +323,7 @@ class Models:
             told("asking")
             engine, entry.encode_ms = self._loaded(entry, told, stop)
             with self._lock:
-                entry.engine = engine
+                entry.engine, entry.dtype = engine, dtype_of(engine)
         except Stopped:
             entry.why = "the last attempt was stopped; what had arrived is kept"
             raise
@@ -402,6 +408,11 @@ class Models:
     def _without_paths(self, entry: Entry, said: str) -> str:
         folder = entry.known.folder if entry.known else None
         return said.replace(str(folder), entry.offer.name) if folder else said
+
+
+def dtype_of(engine: Engine) -> str:
+    """Return what a model computes in, "" where it does not say."""
+    return str(getattr(engine.model, "dtype", ""))
 
 
 def need(nbytes: int, tokens: int = WORKING_TOKENS) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_core import Masks
+from sam_core import Masks, Prompt
 
 T = TypeVar("T", bound=np.generic)
 
@@ -35,6 +36,25 @@ def enlarged_masks(masks: Masks, factor: int, shape: tuple[int, int]) -> Masks:
         for crop, (y, x) in zip(masks.crops, offsets.tolist(), strict=True)
     )
     return replace(masks, shape=shape, crops=crops, offsets=offsets, logits=(None,) * len(masks))
+
+
+def shrunk_prompt(
+    points: Sequence[tuple[float, float]],
+    signs: Sequence[bool],
+    box: tuple[float, float, float, float] | None,
+    factor: int,
+) -> Prompt:
+    """Return a prompt in pixels of the picture, y, x, in those of the picture shrunk by a factor.
+
+    Examples
+    --------
+    >>> prompt = shrunk_prompt([(3.0, 1.0)], [True], (0, 0, 4, 6), 2)
+    >>> prompt.points.tolist(), [float(v) for v in prompt.box]
+    ([[1.25, 0.25]], [0.0, 0.0, 2.0, 3.0])
+    """
+    # Whole numbers are centres of pixels: the corner of the picture is at -0.5.
+    places = [((y + 0.5) / factor - 0.5, (x + 0.5) / factor - 0.5) for y, x in points]
+    return Prompt.of(places, signs, box=None if box is None else tuple(v / factor for v in box))
 
 
 def area(masks: Masks, factor: int, shape: tuple[int, int]) -> int:

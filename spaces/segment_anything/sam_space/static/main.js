@@ -178,7 +178,9 @@ class Page {
   async changed({ model, where }) {
     this.fact({ model, where, encode: undefined, answer: undefined });
     this.latest.drop();
-    this.latest.previewer = await previewerFor(this.desk);
+    // Only the server's own model has a decoder for the browser.
+    const about = model === this.about.model ? this.about : { ...this.about, previewer: "server" };
+    this.latest.previewer = await previewerFor(this.desk, about);
     if (!this.picture) return;
     await this.encode(this.plane).catch((error) => this.refuse(error));
   }
