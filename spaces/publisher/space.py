@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,12 +10,14 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
+import sam_core
 from publisher.card import join, split
 from publisher.pins import CPU_TORCH, parsed, pinned, requirements_of
 from publisher.plan import PublishError
 
 LEFT_OUT = ("__pycache__", "tests", "node_modules", "flagged", "build", "dist")
 START = "start.py"
+PREPARE = "prepare.py"  # of the app: makes files that the Space should not have to make or fetch
 DEFAULTS = {
     "title": "Segment Anything for microscopy",
     "emoji": "🔬",
@@ -38,10 +41,12 @@ def build_space(folder: Path, *, app: Path, wheel: Path) -> None:
     wheel
         Of sam-core.
 
+    Where the app has a `prepare.py` that is run with the folder, and may add to it; it does not go with the app.
+
     Raises
     ------
     PublishError
-        The app lacks one of these, or its requirements cannot be pinned.
+        The app lacks one of these, its requirements cannot be pinned, or what it prepares fails.
     """
     for path in app_files(app):
         target = folder / path.relative_to(app)
@@ -59,14 +64,30 @@ def build_space(folder: Path, *, app: Path, wheel: Path) -> None:
     if not options and any(pin.startswith("torch==") for pin in pins):
         options = [CPU_TORCH]  # a build without gigabytes of CUDA, for the free hardware
     (folder / "requirements.txt").write_text("\n".join([*options, *pins]) + "\n", encoding="utf-8")
+    if (app / PREPARE).is_file():
+        _prepare(app, folder)
 
 
 def app_files(app: Path) -> Iterator[Path]:
     """Yield the files of an app that belong into its Space: no tests, caches or hidden files."""
     for path in sorted(app.rglob("*")):
         parts = path.relative_to(app).parts
-        if path.is_file() and not any(part in LEFT_OUT or part.startswith(".") for part in parts):
+        kept = not any(part in LEFT_OUT or part.startswith(".") for part in parts)
+        if path.is_file() and kept and parts != (PREPARE,):
             yield path
+
+
+def _prepare(app: Path, folder: Path) -> None:
+    """Run what an app prepares, in a process that imports from the app and what is installed here."""
+    root = Path(sam_core.__file__).parents[1]
+    path = os.pathsep.join(filter(None, [str(app), str(root), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-P", str(app / PREPARE), str(folder)]
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["nothing"]
+        msg = f"got {last[0]!r} from {app / PREPARE}, expected the files that it makes; correct that and try again"
+        raise PublishError(msg)
 
 
 def build_wheel(root: Path, folder: Path) -> Path:
@@ -117,13 +138,14 @@ HERE = Path(__file__).resolve().parent
 
 
 def main() -> None:
-    """Unpack the wheel, put it first on the path, for processes that are started too, and run the app."""
+    """Unpack the wheel, put it on the path after this folder, for processes that are started too, and run the app."""
     unpacked = tempfile.mkdtemp(prefix="sam_core-")
     atexit.register(shutil.rmtree, unpacked, ignore_errors=True)
     with zipfile.ZipFile(HERE / "WHEEL") as archive:
         archive.extractall(unpacked)
-    sys.path.insert(0, unpacked)
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [unpacked, os.environ.get("PYTHONPATH")]))
+    # The app's modules are taken from here, with the files beside them, and not from the wheel, which has them too.
+    sys.path[:0] = [str(HERE), unpacked]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(HERE), unpacked, os.environ.get("PYTHONPATH")]))
     runpy.run_path(str(HERE / "ENTRY"), run_name="__main__")
 
 

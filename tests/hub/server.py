@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,7 @@ from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
 LARGE = (".safetensors", ".whl", ".png", ".onnx")  # what goes to large file storage
+SLOW_BYTES, SLOW_SECONDS = 1 << 15, 0.1
 WRITER, READER = "hf_" + "w" * 8, "hf_" + "r" * 8
 
 
@@ -26,6 +28,8 @@ class Repository:
     large: dict[str, str] = field(default_factory=dict)
     commits: list[str] = field(default_factory=list)  # messages
     sdk: str | None = None
+    licence: str = ""
+    claims: dict[str, int] = field(default_factory=dict)  # sizes of files that are not true
 
     @property
     def head(self) -> str:
@@ -37,7 +41,7 @@ class Fault:
     """How the next requests to a path fail: with a status, or cut off before or after they took effect."""
 
     path: str
-    kind: int | Literal["cut", "cut after"]
+    kind: int | Literal["cut", "cut after", "slow"]
     times: int = 1
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -63,7 +67,7 @@ class FakeHub:
         self._server.shutdown()
         self._server.server_close()
 
-    def fail(self, path: str, kind: int | Literal["cut", "cut after"], times: int = 1, **headers: str) -> None:
+    def fail(self, path: str, kind: int | Literal["cut", "cut after", "slow"], times: int = 1, **headers: str) -> None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self.faults.append(Fault(path, kind, times, named))
 
@@ -79,6 +83,7 @@ class FakeHub:
 
 class _Handler(BaseHTTPRequestHandler):
     hub: FakeHub
+    _slow = False
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
@@ -93,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = next((f for f in self.hub.faults if f.times > 0 and re.search(f.path, f"{self.command} {path}")), None)
         if fault is not None:
             fault.times -= 1
-        if fault is None:
+        if fault is None or fault.kind == "slow":
+            self._slow = fault is not None
             self._answer(path, body)
         elif isinstance(fault.kind, int):
             self._send(fault.kind, {"error": "told to fail"}, fault.headers)
@@ -125,7 +131,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        if not self._slow:
             self.wfile.write(data)
+            return
+        try:
+            for start in range(0, len(data), SLOW_BYTES):
+                self.wfile.write(data[start : start + SLOW_BYTES])
+                time.sleep(SLOW_SECONDS)
+        except OSError:  # nobody waits for the rest
+            self.close_connection = True
 
     def _allowed(self, path: str) -> tuple[int, Any, dict[str, str]] | None:
         """Refuse who may not: nobody knows a wrong token, and a reader writes nothing."""
@@ -228,9 +245,13 @@ class _Handler(BaseHTTPRequestHandler):
         repository = self._repository(kind, name)
         if rev not in (None, "main", repository.head):
             return 404, {"error": "Revision not found"}, {"X-Error-Code": "RevisionNotFound"}
-        siblings = [{"rfilename": entry["path"]} for entry in self._entries(repository)]
+        siblings = [
+            {"rfilename": entry["path"], "size": repository.claims.get(entry["path"], entry["size"])}
+            for entry in self._entries(repository)
+        ]
+        card = {"cardData": {"license": repository.licence}} if repository.licence else {}
         shown = {"id": name, "sha": repository.head, "private": repository.private, "siblings": siblings}
-        return 200, {**shown, "tags": [], "downloads": 0, "likes": 0}, {}
+        return 200, {**shown, **card, "tags": [], "downloads": 0, "likes": 0}, {}
 
     def _tree(self, _: bytes, kind: str, name: str, rev: str) -> tuple[int, Any, dict[str, str]]:
         return 200, list(self._entries(self._repository(kind, name))), {}

@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from tests.hub.conftest import hub as hub  # a Hub of our own
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "spaces" / "segment_anything"
@@ -28,6 +31,20 @@ FLAGS = (
 @pytest.fixture(scope="session")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where a server listens that was started with `python app.py` in its own folder, by itself."""
+    with started(tmp_path_factory, {}) as url:
+        yield url
+
+
+@contextmanager
+def started(
+    tmp_path_factory: pytest.TempPathFactory,
+    more: Mapping[str, str],
+    *,
+    command: Sequence[str] = (PYTHON, "app.py"),
+    folder: Path = SPACE,
+    path: str = str(ROOT),
+) -> Iterator[str]:
+    """Start a server in a process of its own, which finds modules in `path`, and yield where it listens."""
     pytest.importorskip("gradio", reason="gradio is not installed: pip install 'sam-core[space]'")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -36,11 +53,12 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     environment = os.environ | {
         "GRADIO_SERVER_PORT": str(port),
         "GRADIO_TEMP_DIR": str(tmp_path_factory.mktemp("uploads")),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": path,
         "OMP_WAIT_POLICY": "passive",
+        **more,
     }
     with log.open("wb") as out:
-        server = subprocess.Popen([PYTHON, "app.py"], cwd=SPACE, env=environment, stdout=out, stderr=out)
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
     url = f"http://127.0.0.1:{port}/"
     try:
         _wait(url, server, log)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,39 @@ def test_segment_answers_as_documented(client: Any, picture: Path) -> None:
     )
     assert again["encode_ms"] == 0
     assert len(again["masks"]) == 1
+
+
+def test_what_was_sent_is_gone_soon_after_the_answer(
+    client: Any, picture: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    client.predict(gradio_client.handle_file(picture), "[[5, 5, 1]]", "[]", 1, api_name="/segment")
+    folders = list(tmp_path_factory.getbasetemp().glob("uploads*"))
+    assert folders
+    for _ in range(120):
+        left = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+        if not left:
+            return
+        time.sleep(0.5)
+    raise AssertionError(left)
+
+
+def test_places_and_masks_are_in_pixels_of_the_image_however_large(
+    client: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One of more pixels than are worked on; its border is no whole number of those."""
+    large = np.zeros((2301, 3001), np.uint8)
+    truth = np.zeros(large.shape, bool)
+    truth[900:1200, 2001:2401] = True
+    large[truth] = 200
+    path = tmp_path_factory.mktemp("large") / "large.png"
+    Image.fromarray(large).save(path)
+    answer = client.predict(gradio_client.handle_file(path), "[[2200, 1050, 1]]", "[]", 1, api_name="/segment")
+    assert (answer["width"], answer["height"], answer["shrunk"]) == (3001, 2301, 2)
+    mask = decoded(answer["masks"][0]["segmentation"])
+    assert mask.shape == truth.shape
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.9
+    with pytest.raises(gradio_client.exceptions.AppError, match="expected 0 <="):
+        client.predict(gradio_client.handle_file(path), "[[3001, 5, 1]]", "[]", 1, api_name="/segment")
 
 
 def test_everything_answers_as_documented(client: Any, picture: Path) -> None:

@@ -22,6 +22,8 @@ from sam_space.export import MADE_BY
 from sam_space.picture import Picture, inside, read_upload
 from sam_space.refusal import Refusal
 from sam_space.server import address_of
+from sam_space.size import enlarged_masks, shrunk_prompt
+from sam_space.uploads import Uploads
 
 MOST_TEXT = 20_000  # characters of JSON
 
@@ -76,6 +78,7 @@ class Api:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._uploads = Uploads(Path(get_upload_folder()), desk.limits.upload_seconds)
 
     def segment(
         self, image: str | None, points: str = "[]", box: str = "[]", candidates: float = 1, request: gr.Request = None
@@ -121,7 +124,10 @@ class Api:
         if image is None:
             msg = "got no image, expected one"
             raise Refusal(msg)
-        return read_upload(Path(image), Path(image).name, self._desk.limits)
+        try:
+            return read_upload(Path(image), Path(image).name, self._desk.limits)
+        finally:
+            self._uploads.answered(Path(image))
 
     def _segment(self, image: str | None, points: str, box: str, candidates: float) -> dict[str, Any]:
         if candidates not in (1, 3):
@@ -129,8 +135,10 @@ class Api:
             raise Refusal(msg)
         clicks, signs = _clicks(points, self._desk.limits.clicks)
         around = _numbers(_json(box, "box"), 4, "box") if _json(box, "box") else None
-        prompt = Prompt.of(clicks, signs, box=None if around is None else (around[1], around[0], around[3], around[2]))
+        region = None if around is None else (around[1], around[0], around[3], around[2])
         picture = self._picture(image)
+        Prompt.of(clicks, signs, box=region).check(picture.own_shape)
+        prompt = shrunk_prompt(clicks, signs, region, picture.shrunk)
         embedding, encode_ms = self._desk.engine.embed(picture, 0)
         start = time.perf_counter()
         masks = self._desk.engine.ask(embedding, prompt, 3 if candidates == 3 else 1)
@@ -146,7 +154,8 @@ class Api:
 
     def _answer(self, picture: Picture, masks: Masks, encode_ms: float, start: float) -> dict[str, Any]:
         ms = 1000 * (time.perf_counter() - start)
-        height, width = picture.shape
+        height, width = picture.own_shape
+        masks = enlarged_masks(masks, picture.shrunk, picture.own_shape)
         return {
             "width": width,
             "height": height,

@@ -12,18 +12,22 @@ from typing import Any, Literal, TypeAlias
 
 from PIL import Image
 
-from sam_core import Masks, Prompt, Segmenter, to_rgb8
+from sam_core import Masks, Prompt, Sam, Segmenter, to_rgb8
 from sam_space import edits
+from sam_space.catalogue import Offer, base
 from sam_space.engine import Engine, Stopped
 from sam_space.examples import EXAMPLES
 from sam_space.export import KINDS, Result, Taken, taken
 from sam_space.frame import box_of_page, number, page_of_box, page_of_point, point_of_page, sent
+from sam_space.gate import Gate
 from sam_space.limits import Limits
+from sam_space.models import Load, Models
 from sam_space.picture import Picture, read_upload
 from sam_space.rates import Rate
 from sam_space.refusal import Refusal
 from sam_space.runtime import Preparing
 from sam_space.script import script
+from sam_space.size import area
 from sam_space.visitors import Visitor, Visitors
 from sam_space.work import Box, Click, Drawn, Object, Stroke, Work
 
@@ -44,7 +48,13 @@ class Desk:
     limits
         How much is done for whom.
     source
-        Name of the model, for "copy as Python".
+        Name of the model, as `Sam.from_pretrained` takes it.
+    revision
+        Of a Hub repository.
+    offered
+        Other models that visitors may choose.
+    load
+        Makes one of these.
     runtime
         With which browsers answer the pointer themselves.
     """
@@ -55,13 +65,26 @@ class Desk:
         limits: Limits | None = None,
         *,
         source: str = "cell",
+        revision: str | None = None,
+        offered: Sequence[Offer] = (),
+        load: Load = Sam.from_pretrained,
         runtime: Preparing | None = None,
     ) -> None:
         self.limits = limits or Limits()
         self.runtime = runtime or Preparing()
         self.engine = Engine(model, self.limits)
         self.visitors = Visitors(self.limits)
-        self.source = source
+        about = base(source, revision)
+        self.models = Models(
+            self.engine,
+            about,
+            offered,
+            self.limits,
+            load=load,
+            in_use=lambda name: self.visitors.using(name) > 0,
+        )
+        self.source = about.name
+        self._exporting = Gate(self.limits.exports, self.limits.waiting)
         self.examples: dict[str, Picture] = {}
         # Made once: every page asks for them before anybody can do anything.
         self._pages: dict[tuple[str, int], bytes] = {}
@@ -98,6 +121,7 @@ class Desk:
         return {
             "visitor": visitor.key,
             "model": self.source,
+            "models": len(self.models),
             "where": self.where,
             "first": self._first(visitor),
             **self.previewer(),
@@ -132,7 +156,45 @@ class Desk:
     @property
     def where(self) -> str:
         """Where the model computes."""
-        return str(getattr(self.engine.model, "device", "cpu"))
+        return where_of(self.engine)
+
+    # -- models ------------------------------------------------------------------------------------------------------
+
+    def engine_of(self, visitor: Visitor) -> Engine:
+        """Return what answers a visitor.
+
+        Raises
+        ------
+        Refusal
+            The model that was chosen had to make room: from now on the server's own answers.
+        """
+        engine = self.models.engine(visitor.model)
+        if engine is None:
+            msg = f"{visitor.model} had to make room for another model; {self.source} answers from now on"
+            visitor.model = ""
+            raise Refusal(msg, HTTPStatus.OK)
+        self.visitors.asks(visitor)
+        return engine
+
+    def list_models(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
+        """Tell of the models that may be chosen; the Hub is asked about those that are not here, in the background."""
+        self._actions.spend(visitor.key, "requests")
+        self.models.survey()
+        return {"model": visitor.model or self.source, "models": self.models.describe()}
+
+    def choose_model(self, visitor: Visitor, given: Sent, tell: Tell, stop: Stop) -> dict[str, Any]:
+        """Let another model answer a visitor, once it is loaded; till then, and where that fails, it is as before."""
+        self._actions.spend(visitor.key, "requests")
+        entry = self.models.load(str(given.get("name")), visitor.key, tell, stop)
+        engine = entry.engine
+        if engine is None:
+            msg = f"{entry.offer.name} had to make room for another model at once; try again"
+            raise Refusal(msg, HTTPStatus.OK)
+        with visitor.lock:
+            visitor.model = "" if entry is self.models.base else entry.offer.name
+            visitor.turn += 1
+            self.visitors.asks(visitor)
+        return {"model": entry.offer.name, "where": where_of(engine)}
 
     def upload(self, visitor: Visitor, path: Path, name: str) -> dict[str, Any]:
         """Open what was uploaded to `path`."""
@@ -155,11 +217,13 @@ class Desk:
         return self._opened(visitor, picture)
 
     def _opened(self, visitor: Visitor, picture: Picture) -> dict[str, Any]:
-        height, width = picture.shape
+        (height, width), (own_height, own_width) = picture.shape, picture.own_shape
         about = {
             "name": picture.name,
             "width": width,
             "height": height,
+            "own_width": own_width,
+            "own_height": own_height,
             "planes": len(picture.planes),
             "axes": picture.axes,
             "shrunk": picture.shrunk,
@@ -188,11 +252,12 @@ class Desk:
         picture = self.visitors.picture(visitor)
         plane = _plane(picture, given.get("plane"))
         self._actions.spend(visitor.key, "requests")
-        tell({"queue": self.engine.encoding.length})
+        engine = self.engine_of(visitor)
+        tell({"queue": engine.encoding.length})
         start = time.perf_counter()
-        _, ms = self.engine.embed(picture, plane, stop)
+        _, ms = engine.embed(picture, plane, stop)
         waited = 1000 * (time.perf_counter() - start) - ms
-        return {"encode_ms": round(ms, 1), "waited_ms": round(max(waited, 0), 1), "where": self.where}
+        return {"encode_ms": round(ms, 1), "waited_ms": round(max(waited, 0), 1), "where": where_of(engine)}
 
     def preview(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
         """Answer what a click here would take; an older request that still waits gives up.
@@ -212,18 +277,19 @@ class Desk:
         def given_up() -> bool:
             return visitor.turn != mine
 
-        embedding, _ = self.engine.embed(picture, plane, given_up)
+        engine = self.engine_of(visitor)
+        embedding, _ = engine.embed(picture, plane, given_up)
         start = time.perf_counter()
         masks = None
         doubt = prompt.is_lone_click and given.get("sure") is not True
         if doubt:
-            masks = self.engine.glance(embedding, prompt, given_up)
+            masks = engine.glance(embedding, prompt, given_up)
         if masks is None and not doubt:
-            masks = self.engine.ask(embedding, prompt, 1, given_up, urgent=False)
+            masks = engine.ask(embedding, prompt, 1, given_up, urgent=False)
         ms = round(1000 * (time.perf_counter() - start), 1)
         if masks is None or not len(masks):
-            return {"mask": None, "doubt": masks is None, "ms": ms, "where": self.where}
-        return {"mask": sent(masks), "score": _score(masks), "ms": ms, "where": self.where}
+            return {"mask": None, "doubt": masks is None, "ms": ms, "where": where_of(engine)}
+        return {"mask": sent(masks), "score": _score(masks), "ms": ms, "where": where_of(engine)}
 
     def features(self, visitor: Visitor, given: Sent) -> bytes:
         """Return a plane encoded, for a browser to answer the pointer itself: see `packed` of the engine.
@@ -261,14 +327,16 @@ class Desk:
         with visitor.lock:
             change(self, visitor, picture, plane, given)
             ms = round(1000 * (time.perf_counter() - start), 1)
-            return self.view(visitor, plane) | {"ms": ms, "where": self.where}
+            where = where_of(self.models.engine(visitor.model) or self.engine)
+            return self.view(visitor, plane) | {"ms": ms, "where": where}
 
-    def ask(self, picture: Picture, plane: int) -> edits.Ask:
+    def ask(self, visitor: Visitor, picture: Picture, plane: int) -> edits.Ask:
         """Return what answers prompts about a plane."""
 
         def asked(prompt: Prompt, candidates: Literal[1, 3]) -> Masks:
-            embedding, _ = self.engine.embed(picture, plane)
-            return self.engine.ask(embedding, prompt, candidates)
+            engine = self.engine_of(visitor)
+            embedding, _ = engine.embed(picture, plane)
+            return engine.ask(embedding, prompt, candidates)
 
         return asked
 
@@ -276,14 +344,15 @@ class Desk:
         """Find everything on a plane, telling how far it is."""
         picture, plane, halt = self._long(visitor, given, stop)
         start = time.perf_counter()
-        tell({"queue": self.engine.encoding.length})
-        embedding, encode_ms = self.engine.embed(picture, plane, halt)
-        found = self.engine.everything(embedding, lambda done, total: tell({"done": done, "total": total}), halt)
+        engine, by = self.engine_of(visitor), visitor.model
+        tell({"queue": engine.encoding.length})
+        embedding, encode_ms = engine.embed(picture, plane, halt)
+        found = engine.everything(embedding, lambda done, total: tell({"done": done, "total": total}), halt)
         with visitor.lock:
             if halt():
                 raise Stopped
             visitor.history = visitor.history.then(
-                edits.everything(visitor.history.now, plane, found, self.limits), self.limits.steps
+                edits.everything(visitor.history.now, plane, found, self.limits, by), self.limits.steps
             )
             ms = round(1000 * (time.perf_counter() - start), 1)
             return self.view(visitor, plane) | {"found": len(found), "ms": ms, "encode_ms": round(encode_ms, 1)}
@@ -297,13 +366,15 @@ class Desk:
             raise Refusal(msg, HTTPStatus.OK)
         start = time.perf_counter()
         found: list[tuple[int, Masks]] = []
-        for at, masks in self.engine.follow(picture, edits.seeds(visitor.history.now, active), halt):
+        engine, by = self.engine_of(visitor), visitor.model
+        seeds = edits.seeds(visitor.history.now, active)
+        for at, masks in engine.follow(picture, {at: seed.mask for at, seed in seeds.items()}, halt):
             found.append((at, masks))
             tell({"done": len(found), "total": len(picture.planes) - 1, "plane": at})
         with visitor.lock:
             if halt():
                 raise Stopped
-            work = edits.followed(visitor.history.now, active, found)
+            work = edits.followed(visitor.history.now, active, seeds, found, by)
             visitor.history = visitor.history.then(work, self.limits.steps)
             ms = round(1000 * (time.perf_counter() - start), 1)
             return self.view(visitor, plane) | {"found": len(found), "ms": ms}
@@ -329,14 +400,15 @@ class Desk:
     def view(self, visitor: Visitor, plane: int, *, anew: bool = False) -> dict[str, Any]:
         """Return the work as a page shows it; drawings that the page has are named by their keys alone."""
         with visitor.lock:
-            history = visitor.history
+            history, picture = visitor.history, self.visitors.held(visitor)
             if anew:
                 visitor.sent.clear()
             here = [each for each in history.now.objects if plane in each.drawn]
             new = {d.key: sent(d.mask) for d in (e.drawn[plane] for e in here) if d.key not in visitor.sent}
             visitor.sent.update(new)
             return {
-                "objects": [_object(each, plane) for each in history.now.objects],
+                "objects": [_object(each, plane, picture) for each in history.now.objects],
+                "model": visitor.model or self.source,
                 "active": history.now.active,
                 "drawn": new,
                 "can_undo": bool(history.before),
@@ -351,14 +423,16 @@ class Desk:
     def take(self, visitor: Visitor, given: Sent) -> Taken:
         """Make a file: of the objects named in `numbers`, or of all."""
         self._actions.spend(visitor.key, "requests")
-        return taken(str(given.get("kind")), self._result(visitor, given))
+        result = self._result(visitor, given)
+        with self._exporting.through():
+            return taken(str(given.get("kind")), result)
 
     def python(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
         """Return the lines of Python that make the same."""
         self._actions.spend(visitor.key, "requests")
-        return {
-            "python": script(self._result(visitor, given), self.source, getattr(self.engine.model, "dtype", "auto"))
-        }
+        result = self._result(visitor, given)
+        used = {by for each in result.objects for drawn in each.drawn.values() for by in drawn.models}
+        return {"python": script(result, {by: self.models.find(by).call for by in {"", *used}})}
 
     def _result(self, visitor: Visitor, given: Sent) -> Result:
         picture = self.visitors.picture(visitor)
@@ -366,7 +440,7 @@ class Desk:
         wanted = given.get("numbers")
         if isinstance(wanted, list):
             objects = [each for each in objects if each.number in wanted]
-        return Result(picture, _plane(picture, given.get("plane")), tuple(objects))
+        return Result(picture, _plane(picture, given.get("plane")), tuple(objects), {"": self.source})
 
     def change(self, visitor: Visitor, work: Work) -> None:
         """Take a step that can be undone."""
@@ -409,12 +483,18 @@ def _score(masks: Masks) -> float:
     return round(float(masks.scores[0]), 3)
 
 
-def _object(each: Object, plane: int) -> dict[str, Any]:
+def where_of(engine: Engine) -> str:
+    """Say where an engine computes."""
+    return str(getattr(engine.model, "device", "cpu"))
+
+
+def _object(each: Object, plane: int, picture: Picture | None) -> dict[str, Any]:
     about = {"number": each.number, "name": each.name, "colour": each.colour, "planes": sorted(each.drawn)}
     drawn = each.drawn.get(plane)
     if drawn is None:
         return about
-    return about | {"key": drawn.key, "area": int(drawn.mask.areas[0]), "score": _score(drawn.mask)}
+    size = int(drawn.mask.areas[0]) if picture is None else area(drawn.mask, picture.shrunk, picture.own_shape)
+    return about | {"key": drawn.key, "area": size, "score": _score(drawn.mask)}
 
 
 def _prompt(drawn: Drawn | None) -> dict[str, Any]:
@@ -437,22 +517,25 @@ Change: TypeAlias = Callable[[Desk, Visitor, Picture, int, Sent], None]
 
 def _click(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
     y, x = _on(picture, given)
-    at = Click(y, x, given.get("positive", True) is True)
+    at = Click(y, x, given.get("positive", True) is True, visitor.model)
     fresh = given.get("fresh") is True
     desk.change(
-        visitor, edits.click(visitor.history.now, plane, at, desk.ask(picture, plane), desk.limits, fresh=fresh)
+        visitor,
+        edits.click(visitor.history.now, plane, at, desk.ask(visitor, picture, plane), desk.limits, fresh=fresh),
     )
 
 
 def _box(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
     y0, x0, y1, x1 = box_of_page(given.get("box"))
     height, width = picture.shape
-    at = Box(max(y0, 0.0), max(x0, 0.0), min(y1, float(height)), min(x1, float(width)))
+    at = Box(max(y0, 0.0), max(x0, 0.0), min(y1, float(height)), min(x1, float(width)), visitor.model)
     if at.y1 - at.y0 < 1 or at.x1 - at.x0 < 1:
         msg = "got a box of less than a pixel on the picture, expected a larger one"
         raise Refusal(msg)
     fresh = given.get("fresh") is True
-    desk.change(visitor, edits.box(visitor.history.now, plane, at, desk.ask(picture, plane), desk.limits, fresh=fresh))
+    desk.change(
+        visitor, edits.box(visitor.history.now, plane, at, desk.ask(visitor, picture, plane), desk.limits, fresh=fresh)
+    )
 
 
 def _choose(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:

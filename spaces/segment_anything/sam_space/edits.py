@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from itertools import pairwise
@@ -110,7 +110,7 @@ def _painted(at: Stroke, shape: tuple[int, int]) -> np.ndarray[tuple[int, int], 
     return painted
 
 
-def everything(work: Work, plane: int, found: Masks, limits: Limits) -> Work:
+def everything(work: Work, plane: int, found: Masks, limits: Limits, by: str = "") -> Work:
     """Add what was found of everything; what overlaps an object that is there is left out."""
     taken = np.zeros(found.shape, bool)
     for each in work.objects:
@@ -119,26 +119,28 @@ def everything(work: Work, plane: int, found: Masks, limits: Limits) -> Work:
     new = []
     for i, (crop, (y0, x0, y1, x1)) in enumerate(zip(found.crops, found.boxes, strict=True)):
         if np.count_nonzero(taken[y0:y1, x0:x1] & crop) <= np.count_nonzero(crop) / 2:
-            new.append(Drawn(found[[i]], (Found(i),), Masks.empty(found.shape)))
+            new.append(Drawn(found[[i]], (Found(i, by),), Masks.empty(found.shape)))
     if not new:
         msg = "everything the model finds here is an object already" if len(found) else "the model finds nothing here"
         raise Refusal(msg, HTTPStatus.OK)
     return replace(work.add(plane, new[: _room(work, 1, limits)]), active=None)
 
 
-def seeds(work: Work, number: int) -> dict[int, Masks]:
-    """Return the planes that an object is followed from: those on which somebody said where it is."""
+def seeds(work: Work, number: int) -> dict[int, Drawn]:
+    """Return the planes that an object is followed from: those on which somebody said where it is, or corrected it."""
     each = _existing(work, number)
-    return {plane: drawn.mask for plane, drawn in each.drawn.items() if not isinstance(drawn.steps[0], Followed)}
+    return {plane: drawn for plane, drawn in each.drawn.items() if not isinstance(drawn.steps[-1], Followed)}
 
 
-def followed(work: Work, number: int, found: Sequence[tuple[int, Masks]]) -> Work:
-    """Put an object on the planes that it was followed to."""
+def followed(
+    work: Work, number: int, known: Mapping[int, Drawn], found: Sequence[tuple[int, Masks]], by: str = ""
+) -> Work:
+    """Put an object on the planes that it was followed to from `known`; what was said meanwhile stays."""
     each = _existing(work, number)
-    known = tuple(seeds(work, number))
-    kept = {plane: drawn for plane, drawn in each.drawn.items() if plane in known}
+    kept = seeds(work, number)
     for plane, masks in found:
-        kept[plane] = Drawn(masks[[0]], (Followed(known),), Masks.empty(masks.shape))
+        if plane not in kept:
+            kept[plane] = Drawn(masks[[0]], (Followed(known, by),), Masks.empty(masks.shape))
     return work.put(replace(each, drawn=kept))
 
 

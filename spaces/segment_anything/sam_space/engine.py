@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, ParamSpec, TypeVar, overload
+from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from sam_space.picture import Picture
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_Key: TypeAlias = tuple[str, str, int]  # model, picture and plane
 DOUBT = 0.5  # score below which a first answer to a click is looked at again
 BATCH = 16  # prompts between two looks at whether everything was stopped
 
@@ -60,21 +61,44 @@ class Engine:
         The model.
     limits
         How much is kept, and how many may wait.
+    beside
+        One with another model, to share the queues and the store with: it is one machine.
     """
 
-    def __init__(self, model: Segmenter, limits: Limits) -> None:
+    def __init__(self, model: Segmenter, limits: Limits, beside: Engine | None = None) -> None:
         self.model = model
         self.limits = limits
-        self.encoding = Gate(1, limits.waiting)
-        self.answering = Gate(1, limits.waiting)
-        self.sending = Gate(1, limits.waiting)
+        self.encoding: Gate = beside.encoding if beside else Gate(1, limits.waiting)
+        self.answering: Gate = beside.answering if beside else Gate(1, limits.waiting)
+        self.sending: Gate = beside.sending if beside else Gate(1, limits.waiting)
         # One thread for each, whoever asks: a network that is run by a hundred threads keeps memory for, and starts
         # helpers of, each of them.
-        self._eyes = ThreadPoolExecutor(1, "encoding")
-        self._mouth = ThreadPoolExecutor(1, "answering")
-        self._pinned: dict[tuple[str, int], Embedding] = {}
-        self._packed: dict[tuple[str, int], bytes] = {}
-        self._kept: Kept[tuple[str, int], Embedding] = Kept(limits.embedding_bytes, lambda each: each.nbytes)
+        self.eyes = beside.eyes if beside else ThreadPoolExecutor(1, "encoding")
+        self.mouth = beside.mouth if beside else ThreadPoolExecutor(1, "answering")
+        self._pinned: dict[_Key, Embedding] = {}
+        self._packed: dict[_Key, bytes] = {}
+        self._kept: Kept[_Key, Embedding] = (
+            beside.embeddings if beside else Kept(limits.embedding_bytes, lambda each: each.nbytes)
+        )
+
+    @property
+    def embeddings(self) -> Kept[_Key, Embedding]:
+        """Those that are kept, of all models that share the store."""
+        return self._kept
+
+    def _key(self, picture: Picture, plane: int) -> _Key:
+        return self.model.fingerprint, picture.key, plane
+
+    def try_out(self, image: NDArray[Any], given_up: Callable[[], bool] = never) -> float:
+        """Encode a picture that nobody asked for, and return the milliseconds it took."""
+        with _turn_of(self.encoding, given_up):
+            start = time.perf_counter()
+            self.eyes.submit(self.model.encode, image).result()
+            return 1000 * (time.perf_counter() - start)
+
+    def forget(self) -> None:
+        """Forget all that this model encoded."""
+        self._kept.drop_if(lambda key: key[0] == self.model.fingerprint)
 
     @property
     def kept_bytes(self) -> int:
@@ -84,14 +108,14 @@ class Engine:
     def pin(self, picture: Picture) -> None:
         """Encode all planes of an example, and keep them for good."""
         for plane in range(len(picture.planes)):
-            self._pinned[picture.key, plane] = self.embed(picture, plane)[0]
-            self._kept.drop((picture.key, plane))
+            self._pinned[self._key(picture, plane)] = self.embed(picture, plane)[0]
+            self._kept.drop(self._key(picture, plane))
 
     def ready(self, picture: Picture, plane: int) -> bool:
         """Say whether a plane is encoded."""
-        return self._find((picture.key, plane)) is not None
+        return self._find(self._key(picture, plane)) is not None
 
-    def _find(self, key: tuple[str, int]) -> Embedding | None:
+    def _find(self, key: _Key) -> Embedding | None:
         return self._pinned.get(key) or self._kept.get(key)
 
     def embed(self, picture: Picture, plane: int, given_up: Callable[[], bool] = never) -> tuple[Embedding, float]:
@@ -104,7 +128,7 @@ class Engine:
         Stopped
             Whoever waited has given up.
         """
-        key = (picture.key, plane)
+        key = self._key(picture, plane)
         kept = self._find(key)
         if kept is not None:
             return kept, 0.0
@@ -116,7 +140,7 @@ class Engine:
                 return kept, 0.0
             start = time.perf_counter()
             # What is kept is what a browser is sent: both answer from the same numbers.
-            embedding = self._eyes.submit(lambda: self.model.encode(picture.planes[plane]).halved()).result()
+            embedding = self.eyes.submit(lambda: self.model.encode(picture.planes[plane]).halved()).result()
             self._kept.put(key, embedding)
             return embedding, 1000 * (time.perf_counter() - start)
 
@@ -132,7 +156,7 @@ class Engine:
         EmbeddingError
             It was encoded in tiles, which is far too much to be sent.
         """
-        key = (picture.key, plane)
+        key = self._key(picture, plane)
         kept = self._packed.get(key)
         if kept is not None:
             return kept
@@ -162,7 +186,7 @@ class Engine:
 
     def answered(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """Let the model answer; whoever calls has the turn."""
-        return self._mouth.submit(work, *given, **named).result()
+        return self.mouth.submit(work, *given, **named).result()
 
     def glance(self, embedding: Embedding, click: Prompt, given_up: Callable[[], bool] = never) -> Masks | None:
         """Answer a lone click where that is quick: None where the answer is doubtful, and `ask` would look further.

@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TypeAlias
@@ -19,7 +19,8 @@ from PIL import Image
 from sam_core import Masks, save_coco, save_geojson, save_labels, save_measures, to_rgb8
 from sam_space.picture import Picture
 from sam_space.refusal import Refusal
-from sam_space.work import Object
+from sam_space.size import enlarged, enlarged_masks
+from sam_space.work import Drawn, Object
 
 MADE_BY = "sam-core space"
 
@@ -45,11 +46,25 @@ class Result:
         The plane that is looked at: pictures are made of it, files that can hold a stack hold all planes.
     objects
         Objects, the last one on top; object i is label i + 1.
+    models
+        What the models are called that answered, by the names in the steps; the one of "" is the server's own.
     """
 
     picture: Picture
     plane: int
     objects: Sequence[Object]
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def made_by(self) -> str:
+        """What made it: the page, and the models."""
+        used = dict.fromkeys(name for each in self.objects for d in each.drawn.values() for name in d.models)
+        return ", ".join([MADE_BY, *(self.models.get(name, name) for name in used)])
+
+    def model_of(self, drawings: Iterable[Drawn]) -> str:
+        """Name the models that answered for some drawings, "by hand" where there was none."""
+        used = dict.fromkeys(name for each in drawings for name in each.models)
+        return " + ".join(self.models.get(name, name) for name in used) or "by hand"
 
     @property
     def stem(self) -> str:
@@ -57,14 +72,16 @@ class Result:
         return self.picture.name.rsplit(".", 1)[0] or "image"
 
     def labels(self, plane: int) -> NDArray[np.int32]:
-        """Draw the label image (H, W) of a plane."""
+        """Draw the label image (H, W) of a plane, at the picture's own size."""
         labels = np.zeros(self.picture.shape, np.int32)
         for number, each in enumerate(self.objects, start=1):
             drawn = each.drawn.get(plane)
             if drawn is not None:
                 ((y0, x0, y1, x1),) = drawn.mask.boxes
                 labels[y0:y1, x0:x1][drawn.mask.crops[0]] = number
-        return labels
+        if self.picture.shrunk == 1:
+            return labels
+        return enlarged(labels, self.picture.shrunk, self.picture.own_shape)
 
     def stack(self) -> NDArray[np.int32]:
         """Draw all planes, (H, W) where there is only one."""
@@ -74,8 +91,9 @@ class Result:
 
     def masks(self, plane: int) -> Masks:
         """Return the masks of a plane as they were answered, overlaps and scores included."""
+        factor, shape = self.picture.shrunk, self.picture.own_shape
         drawn = [each.drawn[plane].mask for each in self.objects if plane in each.drawn]
-        return Masks.merge([Masks.empty(self.picture.shape), *drawn])
+        return Masks.merge([Masks.empty(shape), *(enlarged_masks(mask, factor, shape) for mask in drawn)])
 
 
 def taken(kind: str, result: Result) -> Taken:
@@ -108,7 +126,7 @@ def _cutout(result: Result) -> bytes:
     if not labels.any():
         msg = "there is no object on this plane"
         raise Refusal(msg, 200)
-    rgb = to_rgb8(result.picture.planes[result.plane])
+    rgb = to_rgb8(result.picture.own[result.plane])
     alpha = np.where(labels > 0, 255, 0).astype(np.uint8)
     rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
     whole = np.dstack([np.where(alpha[..., None] > 0, rgb, 0), alpha])
@@ -140,20 +158,20 @@ def _png(image: Image.Image) -> bytes:
 
 def _tiff(result: Result) -> bytes:
     axes = result.picture.axes
-    return _written("labels.tif", lambda path: save_labels(path, result.stack(), made_by=MADE_BY, axes=axes))
+    return _written("labels.tif", lambda path: save_labels(path, result.stack(), made_by=result.made_by, axes=axes))
 
 
 def _coco(result: Result) -> bytes:
     planes = [result.masks(plane) for plane in range(len(result.picture.planes))]
     name = result.picture.name
     about: dict[str, object] = json.loads(
-        _written("masks.json", lambda path: save_coco(path, planes, file_name=name, made_by=MADE_BY))
+        _written("masks.json", lambda path: save_coco(path, planes, file_name=name, made_by=result.made_by))
     )
-    names = [each.name for plane in range(len(planes)) for each in result.objects if plane in each.drawn]
+    drawn = [(each, each.drawn[p]) for p in range(len(planes)) for each in result.objects if p in each.drawn]
     annotations = about["annotations"]
     assert isinstance(annotations, list)
-    for annotation, label in zip(annotations, names, strict=True):
-        annotation["name"] = label
+    for annotation, (each, how) in zip(annotations, drawn, strict=True):
+        annotation |= {"name": each.name, "model": result.model_of([how])}
     return json.dumps(about, ensure_ascii=False).encode()
 
 
@@ -162,7 +180,8 @@ def _geojson(result: Result) -> bytes:
     content = _written("outlines.geojson", lambda path: save_geojson(path, result.stack(), axes=axes))
     outlines = json.loads(content)
     for feature in outlines["features"]:
-        feature["properties"]["name"] = result.objects[feature["properties"]["label"] - 1].name
+        each = result.objects[feature["properties"]["label"] - 1]
+        feature["properties"] |= {"name": each.name, "model": result.model_of(each.drawn.values())}
     return json.dumps(outlines, ensure_ascii=False).encode()
 
 
@@ -183,18 +202,21 @@ def _svg(result: Result) -> bytes:
             f'fill-rule="evenodd" d="{line}"><title>{escape(each.name)}</title></path>'
         )
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-    return "\n".join([head, *parts, "</svg>\n"]).encode()
+    made = f"  <desc>{escape(result.made_by)}</desc>"
+    return "\n".join([head, made, *parts, "</svg>\n"]).encode()
 
 
 def _csv(result: Result) -> bytes:
-    planes, axes = result.picture.planes, result.picture.axes
+    planes, axes = result.picture.own, result.picture.axes
     content = _written("measures.csv", lambda path: save_measures(path, result.stack(), planes, axes=axes))
     rows = list(csv.reader(io.StringIO(content.decode())))
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    writer.writerow([rows[0][0], "name", *rows[0][1:]])
+    writer.writerow([rows[0][0], "name", *rows[0][1:], "model"])
     for row in rows[1:]:
-        writer.writerow([row[0], _harmless(result.objects[int(row[0]) - 1].name), *row[1:]])
+        each = result.objects[int(row[0]) - 1]
+        model = result.model_of(each.drawn.values())
+        writer.writerow([row[0], _harmless(each.name), *row[1:], _harmless(model)])
     return out.getvalue().encode()
 
 

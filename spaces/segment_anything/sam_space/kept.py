@@ -67,6 +67,12 @@ class Kept(Generic[K, V]):
         with self._lock:
             self._remove(key)
 
+    def drop_if(self, unwanted: Callable[[K], bool]) -> None:
+        """Forget all values whose key says so."""
+        with self._lock:
+            for key in [key for key in self._values if unwanted(key)]:
+                self._remove(key)
+
     def _remove(self, key: K) -> None:
         value = self._values.pop(key, None)
         if value is not None:

@@ -41,6 +41,18 @@ class Limits:
         That one visitor may have: objects on a picture, clicks on an object, steps to undo.
     everything_seconds
         That one run of everything may take.
+    models
+        That are kept beside the one that is always there.
+    model_seconds
+        After which a visitor who asks nothing does not keep a model from making room.
+    loads_per_hour
+        Models that one visitor may have loaded; all together may three times as many.
+    waiting_loads
+        Visitors that may wait while another model is loaded.
+    upload_seconds
+        That what a program sent stays on the disk after it was read: it may be sent once more by another, who waits.
+    exports
+        Files that are made at a time; more wait.
     """
 
     file_bytes: int = 24 * MIB
@@ -63,3 +75,9 @@ class Limits:
     clicks: int = 64
     steps: int = 60
     everything_seconds: float = 120.0
+    models: int = 2
+    model_seconds: float = 600.0
+    loads_per_hour: float = 20.0
+    waiting_loads: int = 6
+    upload_seconds: float = 15.0
+    exports: int = 2

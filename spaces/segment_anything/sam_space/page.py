@@ -35,7 +35,7 @@ def build(desk: Desk) -> gr.Blocks:
     """Make the page and the endpoints."""
     api = Api(desk)
     title = "Segment Anything for cells"
-    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=(300, 900)) as demo:
+    with gr.Blocks(title=title, analytics_enabled=False, fill_width=True, delete_cache=(60, 600)) as demo:
         gr.HTML(html_template=(STATIC / "page.html").read_text("utf-8"), js_on_load=ON_LOAD, apply_default_css=False)
         with gr.Column(visible=False):
             image = safe_image(desk.limits.file_bytes)

@@ -7,7 +7,7 @@ import math
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -48,6 +48,8 @@ class Picture:
         Tells these pixels from all others.
     source
         Python that makes `planes`, for "copy as Python".
+    whole
+        The planes as they came, where they were shrunk.
     """
 
     name: str
@@ -56,15 +58,25 @@ class Picture:
     shrunk: int
     key: str
     source: str
+    whole: tuple[NDArray[Any], ...] = ()
 
     @classmethod
-    def of(cls, name: str, planes: list[NDArray[Any]], axes: str, source: str, *, shrunk: int = 1) -> Picture:
+    def of(
+        cls,
+        name: str,
+        planes: list[NDArray[Any]],
+        axes: str,
+        source: str,
+        *,
+        shrunk: int = 1,
+        whole: Sequence[NDArray[Any]] = (),
+    ) -> Picture:
         """Make one of planes."""
         digest = hashlib.sha256()
         for plane in planes:
             digest.update(f"{plane.dtype.str}{plane.shape}".encode())
             digest.update(np.ascontiguousarray(plane).data)
-        return cls(name, tuple(planes), axes, shrunk, digest.hexdigest(), source)
+        return cls(name, tuple(planes), axes, shrunk, digest.hexdigest(), source, tuple(whole))
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -73,9 +85,20 @@ class Picture:
         return height, width
 
     @property
+    def own(self) -> tuple[NDArray[Any], ...]:
+        """The planes as they came."""
+        return self.whole or self.planes
+
+    @property
+    def own_shape(self) -> tuple[int, int]:
+        """Height and width of the planes as they came."""
+        height, width = self.own[0].shape[:2]
+        return height, width
+
+    @property
     def nbytes(self) -> int:
         """Of its pixels."""
-        return sum(plane.nbytes for plane in self.planes)
+        return sum(plane.nbytes for plane in (*self.planes, *self.whole))
 
 
 def safe_name(name: str) -> str:
@@ -154,10 +177,11 @@ def _read(path: Path, name: str, limits: Limits) -> Picture:
         raise Refusal(msg)
     factor = math.ceil(math.sqrt(math.prod(found.size) / limits.work_pixels)) if planes else 1
     source = f'planes = list(read_planes("{name}"))'
+    whole: list[NDArray[Any]] = []
     if factor > 1:
-        planes = [_shrunk(plane, factor) for plane in planes]
+        whole, planes = planes, [_shrunk(plane, factor) for plane in planes]
         source += f"\nplanes = [np.array(Image.fromarray(to_rgb8(plane)).reduce({factor})) for plane in planes]"
-    return Picture.of(name, planes, found.axes, source, shrunk=max(factor, 1))
+    return Picture.of(name, planes, found.axes, source, shrunk=max(factor, 1), whole=whole)
 
 
 def _shrunk(plane: NDArray[Any], factor: int) -> NDArray[np.uint8]:

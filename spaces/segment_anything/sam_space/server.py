@@ -73,8 +73,14 @@ class _Server:
             "look": desk.look,
             "python": desk.python,
             "later": desk.later,
+            "models": desk.list_models,
         }
-        long: dict[str, Job] = {"encode": desk.encode, "everything": desk.everything, "follow": desk.follow}
+        long: dict[str, Job] = {
+            "encode": desk.encode,
+            "everything": desk.everything,
+            "follow": desk.follow,
+            "model": desk.choose_model,
+        }
         return [
             Route("/visit", _told(self._visit), methods=["POST"]),
             Route("/leave", _told(self._leave), methods=["POST"]),

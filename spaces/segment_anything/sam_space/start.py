@@ -7,11 +7,15 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sam_core import Sam
+from sam_core import Sam, Segmenter
+from sam_space.catalogue import offers
 from sam_space.desk import Desk
+from sam_space.gpu import Encode, Lent, borrowed
 from sam_space.limits import Limits
 from sam_space.runtime import in_browser, prepare
 
@@ -27,7 +31,12 @@ def settle() -> None:
 
 
 def make_desk(
-    model: str = "cell", *, revision: str | None = None, device: str = "auto", runtime: Path | None = None
+    model: str = "cell",
+    *,
+    revision: str | None = None,
+    device: str = "auto",
+    models: Iterable[str] | None = None,
+    runtime: Path | None = None,
 ) -> Desk:
     """Load the model and begin to encode the examples, and to prepare what browsers need.
 
@@ -35,19 +44,43 @@ def make_desk(
     ----------
     model, revision, device
         As `Sam.from_pretrained` takes them.
+    models
+        Names of others that visitors may choose; None for all of the catalogue, "none" for none.
     runtime
         A folder that `sam_space.runtime.save` wrote; None where all is to be made.
+
+    Raises
+    ------
+    ValueError
+        A name in `models` is none of a model.
     """
+    offered = offers(models)
+    encode = borrowed()
+    if encode is not None and device == "auto":
+        device = "cpu"  # ZeroGPU pretends that there is a GPU where there is none between two calls
     loaded = Sam.from_pretrained(model, revision=revision, device=device)
     if in_browser(loaded) and loaded.dtype != "float32":
         # A browser computes in float32: only so is what is shown what a click takes.
         loaded = Sam.from_pretrained(model, revision=revision, device=device, dtype="float32")
-    desk = Desk(loaded, Limits(), source=model)
+    desk = Desk(
+        loaded,
+        Limits(),
+        source=model,
+        revision=revision,
+        offered=[each for each in offered if each.source != model],
+        load=partial(_load, device=device, encode=encode),
+    )
     desk.prepare()
     desk.runtime = prepare(loaded, runtime)
     # The page need not wait for the planes of the other examples.
     threading.Thread(target=desk.prepare_all, daemon=True, name="examples").start()
     return desk
+
+
+def _load(source: str, *, device: str, encode: Encode | None) -> Segmenter:
+    if encode is None:
+        return Sam.from_pretrained(source, device=device)
+    return Lent(Sam.from_pretrained(source, device=device, dtype="float32"), source, encode)
 
 
 def serve(desk: Desk, **options: Any) -> Any:

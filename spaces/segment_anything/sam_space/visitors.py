@@ -37,6 +37,10 @@ class Visitor:
         Counts long work: an older run stops.
     sent
         Keys of the drawings that the page has.
+    model
+        Name of the model that answers; "" for the one that is always there.
+    asked
+        When it was asked last.
     lock
         Held while the work is changed.
     """
@@ -48,6 +52,8 @@ class Visitor:
     turn: int = 0
     run: int = 0
     sent: set[int] = field(default_factory=set)
+    model: str = ""
+    asked: float = float("-inf")
     lock: threading.RLock = field(default_factory=threading.RLock)
 
 
@@ -100,6 +106,17 @@ class Visitors:
             self._known.move_to_end(visitor.key)
             return visitor
 
+    def asks(self, visitor: Visitor) -> None:
+        """Note that a visitor asks the model."""
+        visitor.asked = self._clock()
+
+    def using(self, model: str) -> int:
+        """Count those who asked the model of this name lately."""
+        since = self._clock() - self._limits.model_seconds
+        with self._lock:
+            known = list(self._known.values())
+        return sum(each.model == model and each.asked > since for each in known if not self._is_gone(each))
+
     def forget(self, key: str) -> None:
         """Delete a visitor and the picture."""
         with self._lock:
@@ -118,6 +135,10 @@ class Visitors:
             visitor.run += 1
             visitor.turn += 1
             self._pictures.put(visitor.key, picture)
+
+    def held(self, visitor: Visitor) -> Picture | None:
+        """Return what the visitor works on, None where there is nothing."""
+        return self._pictures.get(visitor.key)
 
     def picture(self, visitor: Visitor) -> Picture:
         """Return what the visitor works on.

@@ -18,11 +18,12 @@ _keys = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Click:
-    """A click at y, x on the object, or beside it."""
+    """A click at y, x on the object, or beside it; `by` names the model that answered it."""
 
     y: float
     x: float
     positive: bool
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Box:
     x0: float
     y1: float
     x1: float
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,15 @@ class Found:
     """Mask `index` of everything."""
 
     index: int
+    by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Followed:
-    """Followed from other planes."""
+    """Followed from drawings on other planes, as they were then."""
 
-    seeds: tuple[int, ...]
+    seeds: Mapping[int, Drawn]
+    by: str = ""
 
 
 Step: TypeAlias = Click | Box | Choose | Stroke | Found | Followed
@@ -96,6 +100,11 @@ class Drawn:
     def clicks(self) -> tuple[Click, ...]:
         """Those that count: all since it was last begun anew."""
         return tuple(step for step in self.steps if isinstance(step, Click))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models that answered, each once, the first first; none where it was painted alone."""
+        return tuple(dict.fromkeys(each.by for each in self.steps if not isinstance(each, Choose | Stroke)))
 
     @property
     def box(self) -> Box | None:

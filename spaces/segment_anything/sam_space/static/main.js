@@ -2,7 +2,8 @@
 
 import { Refused, deskAt } from "./desk.js";
 import { Mask } from "./mask.js";
-import { Latest, previewerFor } from "./previewer.js";
+import { ModelMenu } from "./models.js";
+import { Latest, ServerPreviewer, previewerFor } from "./previewer.js";
 import { Stage } from "./stage.js";
 
 const BIN = '<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M5 7h14M10 7V4h4v3M7 7l1 13h8l1-13"/></svg>';
@@ -34,6 +35,10 @@ class Page {
       box: (box) => this.act("box", { box, fresh: this.each }),
       stroke: (points, add) => this.act("stroke", { points, radius: this.stage.pen, add }),
     });
+    this.models = new ModelMenu(this.find(".models"), this.find("button.model"), desk, {
+      chosen: (told) => this.changed(told),
+      tell: (text, no) => this.tell(text, no),
+    });
     this.listen();
   }
 
@@ -49,8 +54,10 @@ class Page {
     try {
       const about = await this.desk.visit();
       this.about = about;
-      this.latest = new Latest(previewerFor(this.desk, about), (answer, where) => this.previewed(answer, where));
+      this.own = previewerFor(this.desk, about);
+      this.latest = new Latest(this.own, (answer, where) => this.previewed(answer, where));
       this.fact({ where: about.where, model: about.model });
+      this.models.begin(about.model, about.models);
       this.listExamples(about.examples);
       await this.open("example", { name: about.examples[0].name });
       this.root.dataset.state = "ready";
@@ -79,7 +86,8 @@ class Page {
     const parts = [];
     if (encode !== undefined) parts.push(encode ? `encoded in ${ms(encode)}` : "encoded before");
     if (answer !== undefined) parts.push(`answer ${ms(answer)}` + (trip ? `, with the way ${ms(trip)}` : ""));
-    if (model) parts.push(`${model} ${where === "browser" ? "in this browser" : `on the server (${where})`}`);
+    const called = model?.split("/").at(-1);
+    if (model) parts.push(`${called} ${where === "browser" ? "in this browser" : `on the server (${where})`}`);
     const line = this.find(".facts");
     line.textContent = parts.join("  ·  ");
     line.title = this.latest?.previewer.why ?? "";
@@ -117,9 +125,9 @@ class Page {
       }
       this.setUpPlanes();
       this.take(told);
-      const { name, width, height, planes, shrunk } = told.picture;
+      const { name, own_width: width, own_height: height, planes, shrunk } = told.picture;
       const stack = planes > 1 ? `, ${planes} planes` : "";
-      const small = shrunk > 1 ? `; shrunk ${shrunk} times to be worked on` : "";
+      const small = shrunk > 1 ? `, worked on at 1/${shrunk} of its size and taken away at its own` : "";
       await this.showPlane(planes > 1 ? Math.floor(planes / 2) : 0, true);
       this.tell(`${name}: ${width} × ${height}${stack}${small}. Point at an object and click.`);
     } catch (error) {
@@ -172,6 +180,17 @@ class Page {
     this.latest.previewer.ready(plane);
     this.fact({ encode: last.encode_ms, where: last.where });
     this.root.dataset.encoded = `${this.picture.name}:${plane}`;
+  }
+
+  // Another model answers from now on: what it has not seen it has to look at first.
+  async changed({ model, where }) {
+    this.fact({ model, where, encode: undefined, answer: undefined });
+    this.latest.drop();
+    // Only the server's own model has a decoder for the browser.
+    this.latest.previewer.leave();
+    this.latest.previewer = model === this.about.model ? this.own : new ServerPreviewer(this.desk);
+    if (!this.picture) return;
+    await this.encode(this.plane).catch((error) => this.refuse(error));
   }
 
   // -- asking -------------------------------------------------------------------------------------------------------
@@ -284,6 +303,7 @@ class Page {
   // Drawings are sent once: whatever brings them, they are kept.
   learn(view) {
     for (const [key, sent] of Object.entries(view.drawn)) this.masks.set(Number(key), new Mask(sent));
+    if (view.model !== this.models.model) this.models.fell(view.model); // it had to make room
   }
 
   take(view) {
@@ -467,6 +487,7 @@ class Page {
       stop: () => this.stop(),
       python: () => this.python(),
       help: () => this.find("dialog.help").showModal(),
+      models: () => this.models.toggle(),
       theme: () => document.body.classList.toggle("dark"),
     }[what];
     doing?.();
@@ -529,6 +550,7 @@ class Page {
 
   plain(key, e) {
     const keys = {
+      m: () => this.do("models"),
       n: () => this.do("next"),
       e: () => this.do("everything"),
       f: () => this.do("follow"),
@@ -547,7 +569,7 @@ class Page {
       2: () => this.view.candidates.length > 1 && this.act("choose", { index: 1 }),
       3: () => this.view.candidates.length > 2 && this.act("choose", { index: 2 }),
       "?": () => this.do("help"),
-      Escape: () => (this.busy ? this.stop() : this.view.active !== null && this.do("next")),
+      Escape: () => (this.models.isOpen ? this.models.close() : this.busy ? this.stop() : this.view.active !== null && this.do("next")),
       Delete: () => this.view.active !== null && this.act("delete", { number: this.view.active }),
       Backspace: () => this.view.active !== null && this.act("delete", { number: this.view.active }),
     };
