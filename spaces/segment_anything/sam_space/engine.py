@@ -73,8 +73,8 @@ class Engine:
         self.sending: Gate = beside.sending if beside else Gate(1, limits.waiting)
         # One thread for each, whoever asks: a network that is run by a hundred threads keeps memory for, and starts
         # helpers of, each of them.
-        self.eyes = beside.eyes if beside else ThreadPoolExecutor(1, "encoding")
-        self.mouth = beside.mouth if beside else ThreadPoolExecutor(1, "answering")
+        self.eyes: ThreadPoolExecutor = beside.eyes if beside else ThreadPoolExecutor(1, "encoding")
+        self.mouth: ThreadPoolExecutor = beside.mouth if beside else ThreadPoolExecutor(1, "answering")
         self._pinned: dict[_Key, Embedding] = {}
         self._packed: dict[_Key, bytes] = {}
         self._kept: Kept[_Key, Embedding] = (
