@@ -112,8 +112,8 @@ EMBEDDED = {
         title="cell",
         about="for cells and nuclei under a microscope; comes with sam-core, and is quick on a CPU",
         licence="apache-2.0",
-        nbytes=7 * MB,
-        parameters=3.5,
+        nbytes=97 * MB // 10,
+        parameters=4.8,
     )
 }
 
