@@ -112,7 +112,7 @@ EMBEDDED = {
         title="cell",
         about="for cells and nuclei under a microscope; comes with sam-core, and is quick on a CPU",
         licence="apache-2.0",
-        nbytes=97 * MB // 10,
+        nbytes=9_700_000,
         parameters=4.8,
     )
 }
