@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, ParamSpec, TypeVar, overload
@@ -36,6 +37,11 @@ class Stopped(Exception):
 def never() -> bool:
     """Say that nobody gives up."""
     return False
+
+
+def _hand_over(thread: ThreadPoolExecutor, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Let a thread do something for whoever asks: what is known of the request goes with it."""
+    return thread.submit(copy_context().run, partial(work, *given, **named)).result()
 
 
 def packed(embedding: Embedding) -> bytes:
@@ -116,7 +122,7 @@ class Engine:
                 return kept, 0.0
             start = time.perf_counter()
             # What is kept is what a browser is sent: both answer from the same numbers.
-            embedding = self._eyes.submit(lambda: self.model.encode(picture.planes[plane]).halved()).result()
+            embedding = _hand_over(self._eyes, self.model.encode, picture.planes[plane]).halved()
             self._kept.put(key, embedding)
             return embedding, 1000 * (time.perf_counter() - start)
 
@@ -162,7 +168,7 @@ class Engine:
 
     def answered(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """Let the model answer; whoever calls has the turn."""
-        return self._mouth.submit(work, *given, **named).result()
+        return _hand_over(self._mouth, work, *given, **named)
 
     def glance(self, embedding: Embedding, click: Prompt, given_up: Callable[[], bool] = never) -> Masks | None:
         """Answer a lone click where that is quick: None where the answer is doubtful, and `ask` would look further.
