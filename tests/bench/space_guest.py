@@ -98,10 +98,20 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 class Guest:
-    """A page without a page."""
+    """A page without a page.
 
-    def __init__(self, server: Server) -> None:
-        self.http = httpx.Client(base_url=f"{server.url}/sam/", timeout=120)
+    Parameters
+    ----------
+    server
+        Where to.
+    number
+        Of the address that it comes from, one of this machine's: visits of one address are counted.
+    """
+
+    def __init__(self, server: Server, number: int = 0) -> None:
+        address = f"127.0.{1 + number // 200}.{1 + number % 200}"
+        transport = httpx.HTTPTransport(local_address=address)
+        self.http = httpx.Client(base_url=f"{server.url}/sam/", timeout=120, transport=transport)
         self.http.headers["x-visitor"] = self.http.post("visit").json()["visitor"]
 
     def post(self, path: str, given: Any) -> Any:

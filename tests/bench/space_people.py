@@ -18,9 +18,9 @@ PLACES = 12  # different ones of each visitor
 APART = 0.028  # seconds between questions of a moving pointer, as the page has it
 HOVER = (0.6, 2.4)  # seconds of it between two clicks
 TIDY = 10  # clicks after which the objects are put away
-DISTINCT, EARLY = 500, 60  # images; before the early look all caches are full
+DISTINCT = 500  # images
+FULL = 400  # of them after which all caches are full: there is room for 24 embeddings and 384 pictures
 ABREAST = 4  # who bring them at once
-MIB = 1 << 20
 
 
 @dataclass
@@ -45,7 +45,7 @@ def rows() -> Iterator[Row]:
 
 
 def _people(server: Server, pictures: list[Place], p: float, where: str, *, hovers: bool) -> Iterator[Row]:
-    guests = [Guest(server) for _ in pictures]
+    guests = [Guest(server, number) for number in range(len(pictures))]
     for guest, each in zip(guests, pictures, strict=True):
         guest.open(each)
     alone = [_alone(guest, each) for guest, each in zip(guests, pictures, strict=True)]
@@ -136,23 +136,23 @@ def _pixels(mask: object) -> set[tuple[int, int]]:
     return found
 
 
-def memory(server: Server, distinct: int = DISTINCT, early: int = EARLY) -> Iterator[Row]:
+def memory(server: Server, distinct: int = DISTINCT, full: int = FULL) -> Iterator[Row]:
     """Bring one image after the other, encode it, send it to a browser, point and click."""
+    seen = {}
     with ThreadPoolExecutor(ABREAST) as pool:
-        list(pool.map(lambda seed: _bring(server, seed), range(early)))
-        before = server.resident
-        list(pool.map(lambda seed: _bring(server, seed), range(early, distinct)))
-    after = server.resident
-    note = f"{before:.0f} MiB after {early}, {after:.0f} MiB after {distinct} images of 1024 x 1024, {busy()}"
-    yield Row(
-        f"growth of memory from {early} to {distinct} distinct images", 100 * (after / before - 1), "%", 10, False, note
-    )
-    yield Row(f"memory after {distinct} distinct images", after / 1024, "GiB", 2.5, False)
+        for first in range(0, distinct, 50):
+            list(pool.map(lambda seed: _bring(server, seed), range(first, min(first + 50, distinct))))
+            seen[min(first + 50, distinct)] = server.resident
+    note = ", ".join(f"{mib:.0f} after {count}" for count, mib in seen.items())
+    growth = 100 * (seen[distinct] / seen[full] - 1)
+    yield Row(f"growth of memory from {full} to {distinct} distinct images", growth, "%", 10, False, f"MiB: {note}")
+    note = f"images of 1024 x 1024, each of another visitor; {busy()}"
+    yield Row(f"memory after {distinct} distinct images", seen[distinct] / 1024, "GiB", 2.5, False, note)
 
 
 def _bring(server: Server, seed: int) -> None:
     """Come, look at an image, and go without a word, as pages do that are closed badly."""
-    guest = Guest(server)
+    guest = Guest(server, seed)
     each = picture(5000 + seed)
     guest.open(each)
     guest.features()

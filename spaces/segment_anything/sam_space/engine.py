@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
@@ -37,6 +38,11 @@ class Stopped(Exception):
 def never() -> bool:
     """Say that nobody gives up."""
     return False
+
+
+def _hand_over(thread: ThreadPoolExecutor, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Let a thread do something for whoever asks: what is known of the request goes with it."""
+    return thread.submit(copy_context().run, partial(work, *given, **named)).result()
 
 
 def packed(embedding: Embedding) -> bytes:
@@ -93,7 +99,7 @@ class Engine:
         """Encode a picture that nobody asked for, and return the milliseconds it took."""
         with _turn_of(self.encoding, given_up):
             start = time.perf_counter()
-            self.eyes.submit(self.model.encode, image).result()
+            _hand_over(self.eyes, self.model.encode, image)
             return 1000 * (time.perf_counter() - start)
 
     def forget(self) -> None:
@@ -140,7 +146,7 @@ class Engine:
                 return kept, 0.0
             start = time.perf_counter()
             # What is kept is what a browser is sent: both answer from the same numbers.
-            embedding = self.eyes.submit(lambda: self.model.encode(picture.planes[plane]).halved()).result()
+            embedding = _hand_over(self.eyes, self.model.encode, picture.planes[plane]).halved()
             self._kept.put(key, embedding)
             return embedding, 1000 * (time.perf_counter() - start)
 
@@ -186,7 +192,7 @@ class Engine:
 
     def answered(self, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
         """Let the model answer; whoever calls has the turn."""
-        return self.mouth.submit(work, *given, **named).result()
+        return _hand_over(self.mouth, work, *given, **named)
 
     def glance(self, embedding: Embedding, click: Prompt, given_up: Callable[[], bool] = never) -> Masks | None:
         """Answer a lone click where that is quick: None where the answer is doubtful, and `ask` would look further.

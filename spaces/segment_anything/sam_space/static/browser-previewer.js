@@ -94,10 +94,14 @@ export class BrowserPreviewer {
 
   // There is no way back, and no need for one: the server answers from now on.
   fail(error) {
-    this.why = `The browser cannot preview: ${error.message || error}. The server does.`;
+    this.why = `The browser cannot preview: ${String(error.message || error).slice(0, 160)}. The server does.`;
+    this.release();
+  }
+
+  release() {
     this.leave();
-    this.decoder?.release();
-    this.decoder = null;
+    this.session?.then((decoder) => decoder.release(), () => {});
+    this.session = this.decoder = null;
   }
 }
 

@@ -168,6 +168,7 @@ class Page {
     const image = await createImageBitmap(blob);
     if (this.plane !== plane || this.picture !== wanted) return;
     this.stage.show(image, fit);
+    this.root.dataset.picture = this.picture.name;
     if (this.picture.planes > 1) this.take(await this.desk.post("look", { plane }));
     await encoded;
   }

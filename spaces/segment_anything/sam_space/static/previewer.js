@@ -5,6 +5,7 @@
 //   ready(plane)      another one is, and is encoded
 //   ask(where)        {plane, x, y, positive, fresh, sure} -> {mask, score, ms, where}, {mask: null} for nothing, or null;
 //                     {mask: null, doubt: true} where it would take longer: asked again, with `sure`, if the pointer rests
+//   release()         it is not needed any more
 //   hurry()           the pointer has moved on: what is being computed need not be looked at more closely
 // x, y are measured from the outer corner of the picture; `fresh` is true where the click would begin an object.
 
@@ -16,6 +17,8 @@ export class ServerPreviewer {
   }
 
   leave() {}
+
+  release() {}
 
   ready() {}
 
