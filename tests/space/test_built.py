@@ -173,6 +173,8 @@ def test_visitors_point_and_click(running: str, chromium: Any) -> None:
     assert iou(np.asarray(labels) > 0, truth(MIDDLES[0])) > 0.7
     visit.find("button.model").click()
     visit.page.wait_for_selector(".models li[data-state=away]")  # offline, and nothing was loaded before
-    assert "cannot be reached" in visit.find(".models li[data-state=away] .why").first.inner_text()
+    assert "cannot be reached" in visit.find(".models .hub").inner_text()
+    assert "hf download" in visit.find(".models li[data-state=away] .why").first.inner_text()
+    assert [url for url in visit.asked if not url.startswith((running, "data:", f"blob:{running}"))] == []
     assert visit.said == []
     context.close()

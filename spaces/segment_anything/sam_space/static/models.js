@@ -56,7 +56,10 @@ export class ModelMenu {
   async ask() {
     clearTimeout(this.again);
     try {
-      this.entries = (await this.desk.post("models")).models;
+      const { models, hub } = await this.desk.post("models");
+      this.entries = models;
+      this.panel.querySelector(".hub").textContent = hub;
+      this.panel.querySelector(".hub").hidden = !hub;
     } catch (error) {
       this.tell(error.message, true);
       return;
