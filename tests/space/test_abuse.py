@@ -87,7 +87,8 @@ def test_malformed_json(page: Page, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/act", "/preview", "/look", "/take", "/python", "/example", "/encode", "/everything"]
+    "path",
+    ["/act", "/preview", "/look", "/take", "/python", "/example", "/encode", "/everything", "/models", "/model"],
 )
 def test_bodies_without_end(page: Page, path: str) -> None:
     assert "bytes" in refused(page.post(path, b" " * (200 << 10)))
@@ -115,6 +116,16 @@ def test_unknown_actions(page: Page, action: Any) -> None:
     refused(page.post("/act", {"action": action, "plane": 0}))
 
 
+@pytest.mark.parametrize(
+    "name", [*STRANGE, *PATHS, "facebook/sam-vit-huge", "cell2", "cell@main", "acme/toy"], ids=repr
+)
+def test_models_that_are_not_offered(page: Page, name: Any) -> None:
+    """Nothing is asked of the Hub, and nothing is loaded from the disk."""
+    *told, last = page.lines("/model", {"name": name})
+    assert told == []
+    assert "not offered here" in last.get("refused", "") or (name == "" and last["model"] == "cell")
+
+
 @pytest.mark.parametrize("points", [
     [[1, 1]] * 2001, [[1, 1, 1]], [[1]], [1, 2], [[None, 1]], [["1", "2"]], [[float("1e30"), 1]], [{"x": 1}], [[]],
     "ab",
@@ -132,7 +143,7 @@ def test_colours_that_are_none(page: Page, colour: str) -> None:
 
 @pytest.mark.parametrize("key", ["", "a", "None", "../", "'; drop table", "x" * 5000, "0", "undefined"])
 def test_keys_of_nobody(page: Page, key: str) -> None:
-    for path in ("/act", "/look", "/open", "/take", "/everything"):
+    for path in ("/act", "/look", "/open", "/take", "/everything", "/models", "/model"):
         assert page.http.post(path, content="{}", headers={"x-visitor": key}).status_code == 404
 
 

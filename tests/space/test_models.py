@@ -298,6 +298,7 @@ def test_where_the_hub_cannot_be_reached_it_says_how_to_go_on(toys: FakeHub, mon
     seen = surveyed(again, TOY)
     assert seen["state"] == "away"
     assert f"hf download {TOY}" in seen["why"]
+    assert "cannot be reached" in again.post("/models").json()["hub"]
     assert described(again, OTHER)["state"] == "here"  # what was loaded once is there without a network
     assert choose(again, OTHER)[-1]["model"] == OTHER
     assert "cannot be reached" in choose(again, TOY)[-1]["refused"]

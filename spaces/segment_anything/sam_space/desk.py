@@ -180,7 +180,7 @@ class Desk:
         """Tell of the models that may be chosen; the Hub is asked about those that are not here, in the background."""
         self._actions.spend(visitor.key, "requests")
         self.models.survey()
-        return {"model": visitor.model or self.source, "models": self.models.describe()}
+        return {"model": visitor.model or self.source, "models": self.models.describe(), "hub": self.models.hub}
 
     def choose_model(self, visitor: Visitor, given: Sent, tell: Tell, stop: Stop) -> dict[str, Any]:
         """Let another model answer a visitor, once it is loaded; till then, and where that fails, it is as before."""

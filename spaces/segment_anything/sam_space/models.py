@@ -52,6 +52,8 @@ class Entry:
         What the Hub or the cache told, None where neither was asked.
     why
         Why it could not be had when it was last tried.
+    is_cut_off
+        Whether that was because the Hub cannot be reached.
     progress
         Stage, bytes that are done and bytes in all, while it is being loaded.
     asked
@@ -68,6 +70,7 @@ class Entry:
     engine: Engine | None = None
     known: Known | None = None
     why: str = ""
+    is_cut_off: bool = False
     progress: tuple[str, int, int] | None = None
     asked: float = float("-inf")
     used: float = 0.0
@@ -169,6 +172,11 @@ class Models:
         entry.used = self._clock()
         return entry.engine
 
+    @property
+    def hub(self) -> str:
+        """Say that the Hub cannot be reached, where that was so when it was asked last; else ""."""
+        return weights.NO_HUB if any(each.is_cut_off for each in self._entries.values()) else ""
+
     def describe(self) -> list[dict[str, Any]]:
         """Tell of all models of the list, as the page shows them."""
         free, idle = self._available(), self._idle_bytes()
@@ -202,7 +210,8 @@ class Models:
         if entry.progress is not None:
             return "loading", ""
         if entry.known is None and entry.why:
-            return "away", entry.why
+            short = f"not on this machine: hf download {entry.offer.name}"
+            return "away", short if entry.is_cut_off else entry.why
         if not self._fits(entry, free, idle):
             return "large", too_large(entry.offer.name, need(entry.nbytes), (free or 0) + idle)
         if entry.why:
@@ -251,20 +260,22 @@ class Models:
             return False
         entry.known = weights.cached(entry.offer)
         if entry.known is not None:
-            entry.why = ""
+            entry.why, entry.is_cut_off = "", False
             return False
         if self._clock() - entry.asked < AGAIN:
             return False
         entry.asked = self._clock()
-        if away:
-            entry.why = weights.unreachable(entry.offer).message
-            return True
-        try:
-            entry.known, entry.why = weights.ask(entry.offer), ""
-        except Refusal as refusal:
-            entry.why = refusal.message
-            return isinstance(refusal, weights.UnreachableRefusal)
-        return False
+        if not away:
+            try:
+                entry.known, entry.why, entry.is_cut_off = weights.ask(entry.offer), "", False
+                return False
+            except Refusal as refusal:
+                return self._refused(entry, refusal)
+        return self._refused(entry, weights.unreachable(entry.offer))
+
+    def _refused(self, entry: Entry, refusal: Refusal) -> bool:
+        entry.why, entry.is_cut_off = refusal.message, isinstance(refusal, weights.UnreachableRefusal)
+        return entry.is_cut_off
 
     # -- loading ------------------------------------------------------------------------------------------------------
 
@@ -318,7 +329,7 @@ class Models:
                 entry.progress = (stage, done, total)
                 tell({"stage": stage, "done": done, "total": total})
 
-        entry.why = ""
+        entry.why, entry.is_cut_off = "", False
         try:
             told("asking")
             engine, entry.encode_ms = self._loaded(entry, told, stop)
@@ -328,7 +339,7 @@ class Models:
             entry.why = "the last attempt was stopped; what had arrived is kept"
             raise
         except Refusal as refusal:
-            entry.why = refusal.message
+            self._refused(entry, refusal)
             raise
         except SamError as error:
             entry.why = self._without_paths(entry, str(error))

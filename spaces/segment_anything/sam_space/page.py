@@ -47,6 +47,8 @@ def build(desk: Desk) -> gr.Blocks:
         shared: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 2, "show_progress": "hidden"}
         one.click(api.segment, [image, points, box, candidates], answer, api_name="segment", **shared)
         every.click(api.everything, [image], answer, api_name="everything", **shared)
+    # In a Space gradio would put a bar on the page that asks the Hub, and Google for its letters; ours asks nobody.
+    demo.space_id = None
     demo.queue(max_size=desk.limits.waiting, default_concurrency_limit=2)
     return demo
 

@@ -205,6 +205,10 @@ class UnreachableRefusal(Refusal):
     """The Hub cannot be reached."""
 
 
+NO_HUB = (
+    "The Hugging Face Hub cannot be reached from here. What is on this machine can be used; load another model once "
+    "where there is a connection, and copy that cache here (HF_HOME), or name a mirror (HF_ENDPOINT)."
+)
 UNREACHABLE = (
     "the Hugging Face Hub cannot be reached from here, and the model is not on this machine. Load it once where there "
     "is a connection (`hf download {name}`), copy that cache here (HF_HOME), or name a mirror (HF_ENDPOINT)"

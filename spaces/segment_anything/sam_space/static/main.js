@@ -185,7 +185,7 @@ class Page {
 
   // Another model answers from now on: what it has not seen it has to look at first.
   async changed({ model, where }) {
-    this.fact({ model, where, encode: undefined, answer: undefined });
+    this.fact({ model, where: where ?? this.facts.where, encode: undefined, answer: undefined });
     this.latest.drop();
     // Only the server's own model has a decoder for the browser.
     this.latest.previewer.leave();

@@ -56,7 +56,10 @@ export class ModelMenu {
   async ask() {
     clearTimeout(this.again);
     try {
-      this.entries = (await this.desk.post("models")).models;
+      const { models, hub } = await this.desk.post("models");
+      this.entries = models;
+      this.panel.querySelector(".hub").textContent = hub;
+      this.panel.querySelector(".hub").hidden = !hub;
     } catch (error) {
       this.tell(error.message, true);
       return;
@@ -131,9 +134,9 @@ export class ModelMenu {
     Object.assign(row.dataset, { model: each.name, state: present ? "present" : each.state });
     if (present) row.setAttribute("aria-current", "true");
     const facts = [
-      each.parameters && `${each.parameters} million parameters`,
+      each.parameters && `${each.parameters} M parameters`,
       each.bytes && `${each.exact || each.name === "cell" ? "" : "about "}${size(each.bytes)}`,
-      each.state !== "loaded" && `takes ${size(each.memory)} of memory`,
+      each.state !== "loaded" && `${size(each.memory)} of memory`,
       each.licence && `licence ${each.licence}`,
     ].filter(Boolean);
     row.append(
@@ -143,7 +146,7 @@ export class ModelMenu {
       text("small", facts.join(" · ")),
     );
     if (mine && this.loading.stage) row.append(this.way(this.loading));
-    else if (each.why) row.append(text("p", each.why, "why"));
+    else if (each.why) row.append(text("p", sentence(each), "why"));
     row.append(this.deed(each, present, mine));
     return row;
   }
@@ -176,6 +179,11 @@ export class ModelMenu {
     way.setAttribute("role", "status");
     return way;
   }
+}
+
+// The name of a model is written as it is, also where it begins a sentence.
+function sentence({ name, why }) {
+  return why.startsWith(name) ? why : why[0].toUpperCase() + why.slice(1);
 }
 
 // What others wrote is text, never markup.
