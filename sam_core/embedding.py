@@ -67,8 +67,8 @@ class Embedding:
 
 
 def _clipped(level: NDArray[Any]) -> NDArray[np.float16]:
-    # Of the bits of a float16, those after the sign are greatest where it is infinite; numpy compares integers ten times
-    # as quickly as it tests or clips numbers of this kind.
+    # Without its sign, the bits of a float16 are greatest where it is infinite; numpy compares integers ten times as
+    # quickly as it tests or clips numbers of this kind.
     if level.dtype == np.float16 and int((level.view(np.uint16) & 0x7FFF).max(initial=0)) < INFINITE:
         return level
     return np.asarray(level.clip(-LARGEST, LARGEST), np.float16)
