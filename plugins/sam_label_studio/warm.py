@@ -66,7 +66,7 @@ def encode_pages(
         An image cannot be had, or the task has none.
     """
     count = 0
-    for tag in controls.images:
+    for tag in controls.of_task(task.get("data")).images:
         for reference in tag.references(task.get("data")):
             with images.open(reference, task=task.get("id")) as planes:
                 pages = 1 if tag.is_list(task.get("data")) else len(planes)
