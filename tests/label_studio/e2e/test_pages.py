@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.server
-import io
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,20 +99,31 @@ def test_each_image_of_a_list_has_its_own_answers(studio: RealStudio, backend: B
     assert _best([region], (pages[1][1] == 1).astype(np.int32)) > 0.7
 
 
-def test_each_page_of_a_tiff_has_its_own_answers(studio: RealStudio, backend: Backend) -> None:
+def test_each_page_of_a_tiff_has_its_own_answers(studio: RealStudio, run: Run, tmp_path: Path) -> None:
+    """Label Studio takes no TIFF as an upload, so it lies where local files do."""
     (first, one), (second, two) = _cells(0), _cells(1)
-    file = io.BytesIO()
-    tifffile.imwrite(file, np.stack([first[..., 0], second[..., 0]]))
-    project = studio.project("tiff", PLAIN)
-    (task,) = studio.upload(project, {"stack.tiff": file.getvalue()})
-    region = _asked(studio, backend, project, task["id"], _click(two, item_index=1))
-    assert region["item_index"] == 1
-    assert _best([region], (two == 1).astype(np.int32)) > 0.7
-    studio.retrieve_predictions(project)
+    tifffile.imwrite(tmp_path / "stack.tiff", np.stack([first[..., 0], second[..., 0]]))
+    project, task = _made(studio, "tiff", PLAIN, {"image": "/data/local-files/?d=stack.tiff"})
+    result = run("prelabel", "--project", project, "--root", tmp_path)
+    assert result.returncode == 0, result.stderr
     (stored,) = studio.tasks(project)
     for number, truth in enumerate((one, two)):
-        result = [each for each in stored["predictions"][0]["result"] if each["item_index"] == number]
-        assert _best(result, truth) > 0.7
+        mine = [each for each in stored["predictions"][0]["result"] if each["item_index"] == number]
+        assert _best(mine, truth) > 0.7
+
+    y0, x0, y1, x1 = Masks.from_labels(two).boxes[0].tolist()
+    place = {"x": 100 * x0 / SHAPE[1], "y": 100 * y0 / SHAPE[0], "rotation": 0}
+    size = {"width": 100 * (x1 - x0) / SHAPE[1], "height": 100 * (y1 - y0) / SHAPE[0]}
+    about = {"from_name": "box", "to_name": "image", "type": "rectanglelabels", "item_index": 1}
+    pixels = {"original_width": SHAPE[1], "original_height": SHAPE[0], "image_rotation": 0}
+    value = {**place, **size, "rectanglelabels": ["Cell"]}
+    studio.annotate(task, [{"id": "box", **about, **pixels, "value": value}])
+    result = run("prelabel", "--project", project, "--root", tmp_path, "--mode", "boxes")
+    assert result.returncode == 0, result.stderr
+    (stored,) = studio.tasks(project)
+    (region,) = next(each["result"] for each in stored["predictions"] if " boxes " in each["model_version"])
+    assert region["item_index"] == 1
+    assert _best([region], (two == 1).astype(np.int32)) > 0.7
 
 
 def test_each_page_of_a_repeater_has_its_own_tags(studio: RealStudio, backend: Backend, run: Run) -> None:
