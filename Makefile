@@ -6,6 +6,8 @@
 #     make check    format, lint, types, import rules
 #     make bench    measure speed
 #     make label-studio   a Label Studio server that the tests can start, in .venv-label-studio (1 GB, 3 minutes)
+#     make label-studio-ml-1, make label-studio-ml-2   servers of label-studio-ml 1.0.9 and 2.x, likewise; the
+#                         latter comes from GitHub, as it is not on PyPI
 #
 # Options: PYTHON=python3.12   the Python to make .venv from (3.11 to 3.13)
 #          PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'
@@ -16,6 +18,9 @@ SHELL := bash
 PIP_ARGS ?=
 DEMO ?= demo
 LABEL_STUDIO ?= label-studio==1.23.2
+# What 1.0.9 imports and does not ask for is named beside it.
+LABEL_STUDIO_ML_1 ?= label-studio-ml==1.0.9 redis rq setuptools<81
+LABEL_STUDIO_ML_2 ?= git+https://github.com/HumanSignal/label-studio-ml-backend
 BIN := .venv/bin
 
 ## The first of these that really runs: a name on the PATH may be an empty shim.
@@ -23,7 +28,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 	$$name -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick check format bench label-studio clean
+.PHONY: help venv demo test quick check format bench label-studio label-studio-ml-1 label-studio-ml-2 clean
 
 help:
 	@sed -n 's/^#  \{0,1\}//p' Makefile | sed '/^$$/d'
@@ -75,5 +80,13 @@ bench: .venv/.dev
 
 label-studio: .venv-label-studio/.installed
 
+.venv-label-studio-ml-%/.installed: Makefile
+	@test -n "$(PYTHON)" || { echo "got no Python between 3.11 and 3.13 on the PATH; install one, or name it: make PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv .venv-label-studio-ml-$*
+	.venv-label-studio-ml-$*/bin/python -m pip install -qq --disable-pip-version-check $(LABEL_STUDIO_ML_$*:%='%')
+	@touch $@
+
+label-studio-ml-1 label-studio-ml-2: label-studio-ml-%: .venv-label-studio-ml-%/.installed
+
 clean:
-	rm -rf .venv .venv-label-studio .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist
+	rm -rf .venv .venv-label-studio .venv-label-studio-ml-1 .venv-label-studio-ml-2 .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache build dist

@@ -300,6 +300,7 @@ def _fill(group: zarr.Group, embedding: Embedding) -> None:
             dtype=level.dtype,
             compressors=[Crc32cCodec()],
             fill_value=float("nan"),
+            config={"write_empty_chunks": True},  # else each chunk is compared with the fill value: half of the time
         )
         array[...] = level
     if embedding.overview is not None:

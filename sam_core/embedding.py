@@ -12,6 +12,7 @@ from sam_core.tiling import Tiling, windows
 from sam_core.types import Box, Shape
 
 LARGEST = float(np.finfo(np.float16).max)
+INFINITE = 0x7C00  # the bits of a float16 that is infinite, without its sign; greater ones are NaN
 
 
 @dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
@@ -66,6 +67,8 @@ class Embedding:
 
 
 def _clipped(level: NDArray[Any]) -> NDArray[np.float16]:
-    if level.dtype == np.float16 and not np.isinf(level).any():  # five times as quick as to clip it
+    # Without its sign, the bits of a float16 are greatest where it is infinite; numpy compares integers ten times as
+    # quickly as it tests or clips numbers of this kind.
+    if level.dtype == np.float16 and int((level.view(np.uint16) & 0x7FFF).max(initial=0)) < INFINITE:
         return level
     return np.asarray(level.clip(-LARGEST, LARGEST), np.float16)

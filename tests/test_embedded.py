@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from sam_core import Embedding, Masks, Prompt, Sam, Tiling, propagate, samples, segment, segment_all, stitch
+from sam_core.families.cell import CellFamily
+from sam_core.families.family import Answers
 from sam_core.overlap import mask_iou
 from sam_core.samples import Sample
 
@@ -136,3 +139,24 @@ def test_bf16_and_fp32_agree() -> None:
     slow = exact.decode(exact.encode(plane().image), prompts)
     assert np.diag(mask_iou(fast, slow)).mean() > 0.95
     np.testing.assert_allclose(fast.scores, slow.scores, atol=0.05)
+
+
+def test_a_doubtful_click_is_answered_as_if_it_were_asked_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedding = sam().encode(np.tile(plane().image, (2, 2))[:700, :700])
+    ground = np.argwhere(np.tile(plane().labels, (2, 2))[:700, :700] == 0)
+    clicks = [Prompt.of([point]) for point in np.random.default_rng(0).permutation(ground)[:8]]
+    together: list[int] = []
+    decode_views = CellFamily.decode_views
+
+    def counted(self: CellFamily, pictures: Any, *rest: Any) -> list[Answers]:
+        together.append(len(pictures))
+        return decode_views(self, pictures, *rest)
+
+    monkeypatch.setattr(CellFamily, "decode_views", counted)
+    at_once = [segment(sam(), embedding, click) for click in clicks]
+    assert together.count(2) >= 4
+    monkeypatch.setattr("sam_core.sam._is_doubtful", lambda *_: False)
+    for found, click in zip(at_once, clicks, strict=True):
+        expected = segment(sam(), embedding, click)
+        assert found.boxes.tolist() == expected.boxes.tolist()
+        assert found.scores == pytest.approx(expected.scores, abs=0.02)

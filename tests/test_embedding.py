@@ -55,3 +55,16 @@ def test_half_an_embedding_is_the_same_but_for_what_float16_cannot_hold() -> Non
     assert halved.overview is not None
     assert halved.overview.features[0].dtype == np.float16
     assert halved.halved().features[0] is halved.features[0]  # nothing is copied that is as it should be
+
+
+@pytest.mark.parametrize(
+    ("values", "halved"),
+    [
+        ([1.5, -2.0, 65504], [1.5, -2.0, 65504]),
+        ([np.inf, 1.0, -65504], [65504, 1.0, -65504]),
+        ([0.0, -np.inf, -0.0], [0.0, -65504, 0.0]),
+    ],
+)
+def test_what_is_infinite_in_float16_becomes_the_largest_there_is(values: list[float], halved: list[float]) -> None:
+    embedding = Embedding((np.array(values, np.float16).reshape(1, 1, 1, 3),), (1, 3), None, "a").halved()
+    assert embedding.features[0].ravel().tolist() == halved

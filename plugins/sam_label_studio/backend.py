@@ -6,11 +6,13 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias, cast
+from functools import partial
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sam_core import SamError, Segmenter
+from sam_label_studio.ahead import in_order
 from sam_label_studio.config import Controls
 from sam_label_studio.embeddings import Embeddings
 from sam_label_studio.errors import CodecError
@@ -23,6 +25,7 @@ from sam_label_studio.tokens import Credentials, origin
 
 FAILED = " failed"  # ends the version of an answer that is none: Label Studio asks for the task again
 Stopped: TypeAlias = Callable[[], bool]
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -141,12 +144,12 @@ class Backend:
         stopped
             Tells, before each task, whether nobody waits any more.
         """
-        return [self._answer(task, request, stopped) for task in request.tasks]
+        return list(self._each(request, partial(self._answer, request=request, stopped=stopped)))
 
     def encoded(self, request: Request, stopped: Stopped = lambda: False) -> bytes:
         """Answer as JSON, written task by task, so that other threads need not wait for a large one."""
-        parts = (json.dumps(self._answer(task, request, stopped), allow_nan=False) for task in request.tasks)
-        return b'{"results":[' + b",".join(part.encode() for part in parts) + b"]}"
+        written = partial(self._written, request=request, stopped=stopped)
+        return b'{"results":[' + b",".join(self._each(request, written)) + b"]}"
 
     def gauges(self) -> dict[str, float]:
         """Measure what changes up and down, and the counts that the cache keeps itself."""
@@ -159,6 +162,15 @@ class Backend:
             "embeddings_misses": float(counts.misses),
             "embeddings_encoded": float(counts.encoded),
         }
+
+    def _each(self, request: Request, work: Callable[[Any], T]) -> Iterator[T]:
+        """Do something with each task; of a batch, the next image is fetched while this one is looked at."""
+        if len(request.tasks) < 2:
+            return map(work, request.tasks)
+        return in_order(partial(work, task) for task in request.tasks)
+
+    def _written(self, task: Any, request: Request, stopped: Stopped) -> bytes:
+        return json.dumps(self._answer(task, request, stopped), allow_nan=False).encode()
 
     def _answer(self, task: Any, request: Request, stopped: Stopped) -> Json:
         started = time.monotonic()
@@ -189,7 +201,7 @@ class Backend:
         return predict_task(
             task,
             request.controls,
-            self.model,
+            self.model if request.is_click else self.model.patient(),
             self.cache,
             self._images,
             context=request.context,

@@ -76,7 +76,7 @@ def prelabel(
     )  # fmt: skip
     version, everything = bench.settings.model_version, bench.settings.mode == "everything"
     counts, some = {"made": 0, "skipped": 0, "failed": 0}, False
-    with bench.studio() as studio:
+    with bench.studio() as studio, bench.kept():
         about = studio.project(project)
         tasks = list(studio.tasks(project))
         # People annotate the boxes and masks that are to be started from.
@@ -87,7 +87,6 @@ def prelabel(
             some |= outcome.is_predicted
             _tell(speaker, outcome.task, outcome.why if outcome.state == "failed" else "", _record(outcome))
         speaker.result({"project": project, "model_version": version, **counts}, _counted(counts, version))
-        bench.cache.flush()
         if (show or order) and some and about.shown != version:
             studio.show(project, version)
         if order:
@@ -114,13 +113,12 @@ def warm(
     speaker = Speaker(as_json)
     bench = _bench(url=url, key=key, model=model, device=device, hosts=allow, roots=root)
     pages = failed = 0
-    with bench.studio() as studio:
+    with bench.studio() as studio, bench.kept():
         about = studio.project(project)
         encoded = warmed(studio.tasks(project), bench.encoder(about))
         for one in speaker.follow(encoded, about.title, about.tasks):
             pages, failed = pages + one.pages, failed + bool(one.why)
             _tell(speaker, one.task, one.why, _record(one))
-    bench.cache.flush()
     told = {"project": project, "pages": pages, "failed": failed}
     speaker.result(told, f"{pages} images are encoded, {failed} tasks failed")
     _finish(failed)

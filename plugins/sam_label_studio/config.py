@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 from xml.etree.ElementTree import Element, ParseError, XMLParser
 
@@ -13,6 +14,29 @@ OUTPUTS: tuple[Kind, ...] = ("brush", "polygon", "bitmask", "rectangle", "ellips
 """Kinds that can be answered, the one that shows a mask best first."""
 LONGEST = 1_000_000  # characters of a config
 YES = ("true", "1", "yes")
+FLAG = "{{idx}}"  # what stands for the number of a page in a Repeater that names nothing else
+STEP = re.compile(r"([^.\[\]]+)(?=[.\[]|$)|\[(\d{1,9})\]")  # a name, or a number in brackets
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A `Repeater` around tags: there is one of each for each entry of a list in the task.
+
+    Parameters
+    ----------
+    on
+        "$pages": where the list is.
+    flag
+        What stands for the number of the entry in the attributes of the tags.
+    """
+
+    on: str
+    flag: str
+
+    def times(self, data: Any) -> int:
+        """Return how many entries the list has."""
+        found = _field(self.on, data)
+        return len(found) if isinstance(found, list) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +61,8 @@ class Control:
         Whether it asks for predictions.
     smart_only
         Whether it does nothing else, so that answers must come from another tag.
+    repeat
+        The `Repeater` that it is in, if any; see `Controls.of_task`.
     """
 
     name: str
@@ -47,6 +73,7 @@ class Control:
     dynamic: bool = False
     smart: bool = False
     smart_only: bool = False
+    repeat: Repeat | None = None
 
     @property
     def type(self) -> str:
@@ -70,11 +97,17 @@ class ImageTag:
         "$image" for a field of the task's data, or a fixed address.
     value_list
         "$images" for a field that holds several addresses, "" where there is none.
+    repeat
+        The `Repeater` that it is in, if any; see `Controls.of_task`.
+    number
+        Which of those it is that a `Repeater` made of one tag; None where there is none.
     """
 
     name: str
     value: str
     value_list: str = ""
+    repeat: Repeat | None = None
+    number: int | None = None
 
     def references(self, data: Any) -> list[Any]:
         """Return the addresses of the images of a task's `data`, in the order of `item_index`; [] where it has none.
@@ -135,10 +168,38 @@ class Controls:
             tags = list(_parsed(xml).iter())
         except (ParseError, ValueError) as error:
             return cls(problems=(f"got a labelling config that is no XML ({error}); correct it in the project",))
-        images = tuple(_image(tag) for tag in tags if tag.tag == "Image" and tag.get("name"))
+        repeats = _repeats(tags)
+        images = tuple(_image(tag, repeats.get(tag)) for tag in tags if tag.tag == "Image" and tag.get("name"))
         names = {image.name for image in images}
-        controls = tuple(each for tag in tags for each in _controls(tag) if each.to_name in names)
+        controls = tuple(each for tag in tags for each in _controls(tag, repeats.get(tag)) if each.to_name in names)
         return cls(controls, images, tuple(_problems(controls, images)))
+
+    def of_task(self, data: Any) -> Controls:
+        """Return what the config means for the data of one task: tags in a `Repeater` are there once for each entry.
+
+        Examples
+        --------
+        >>> controls = Controls.of('''<View><Repeater on="$pages" indexFlag="{{idx}}">
+        ...     <Image name="page_{{idx}}" value="$pages[{{idx}}].url"/>
+        ...     <BrushLabels name="brush_{{idx}}" toName="page_{{idx}}"><Label value="Cell"/></BrushLabels>
+        ...     </Repeater></View>''')
+        >>> of_task = controls.of_task({"pages": [{"url": "a.png"}, {"url": "b.png"}]})
+        >>> of_task.output("page_1").name, of_task.images[1].value
+        ('brush_1', '$pages[1].url')
+        """
+        if not any(image.repeat for image in self.images):
+            return self
+        controls = tuple(replace(c, **names) for c in self.controls for _, names in _repeated(c, data))
+        images = tuple(replace(i, number=n, **names) for i in self.images for n, names in _repeated(i, data))
+        return replace(self, controls=controls, images=images)
+
+    def pictures(self) -> list[ImageTag]:
+        """Return the image tags on which everything is segmented: the first that has an answer, one for each page."""
+        first = self.image()
+        if first is None or first.number is None:
+            return [first] if first else []
+        answered = {control.to_name for control in self.controls if control.kind in OUTPUTS}
+        return [image for image in self.images if image.number is not None and image.name in answered]
 
     def image(self, to_name: str | None = None) -> ImageTag | None:
         """Return the image tag of that name, or else the first one that something can be answered about."""
@@ -182,11 +243,33 @@ def _parsed(xml: str) -> Element:
     return root
 
 
-def _image(tag: Element) -> ImageTag:
-    return ImageTag(tag.get("name", ""), tag.get("value", ""), tag.get("valueList", tag.get("valuelist", "")))
+def _repeats(tags: Iterable[Element]) -> dict[Element, Repeat]:
+    """Return of each tag inside a `Repeater` which one that is."""
+    return {
+        inside: Repeat(tag.get("on", ""), tag.get("indexFlag") or tag.get("indexflag") or FLAG)
+        for tag in tags
+        if tag.tag == "Repeater"
+        for inside in tag.iter()
+    }
 
 
-def _controls(tag: Element) -> Iterator[Control]:
+def _repeated(tag: Control | ImageTag, data: Any) -> Iterator[tuple[int | None, dict[str, Any]]]:
+    """Yield the number of each tag that there is in place of this one, and the attributes in which they differ."""
+    repeat = tag.repeat
+    if repeat is None:
+        yield None, {}
+        return
+    texts = {name: getattr(tag, name) for name in ("name", "to_name", "value", "value_list") if hasattr(tag, name)}
+    for i in range(repeat.times(data)):
+        yield i, {name: text.replace(repeat.flag, str(i)) for name, text in texts.items()}
+
+
+def _image(tag: Element, repeat: Repeat | None) -> ImageTag:
+    value_list = tag.get("valueList", tag.get("valuelist", ""))
+    return ImageTag(tag.get("name", ""), tag.get("value", ""), value_list, repeat)
+
+
+def _controls(tag: Element, repeat: Repeat | None) -> Iterator[Control]:
     """Yield a control for each image that a tag applies to; nothing for a tag that draws no region."""
     name = tag.tag.lower()
     labelled = name.endswith("labels")
@@ -205,6 +288,7 @@ def _controls(tag: Element) -> Iterator[Control]:
             dynamic=labelled and tag.get("value", "").startswith("$"),
             smart=smart_only or _is_on(tag, "smart"),
             smart_only=smart_only,
+            repeat=repeat,
         )
 
 
@@ -223,11 +307,14 @@ def _problems(controls: tuple[Control, ...], images: tuple[ImageTag, ...]) -> It
 
 
 def _field(value: str, data: Any) -> Any:
-    """Look up "$image" or "$page.image" in the data of a task; what has no $ is meant as it stands."""
+    """Look up "$image", "$page.image" or "$pages[0].image" in a task's data; what has no $ is meant as it stands."""
     if not value.startswith("$"):
         return value or None
     if isinstance(data, dict) and value[1:] in data:
         return data[value[1:]]
-    for name in value[1:].split("."):
-        data = data.get(name) if isinstance(data, dict) else None
+    for name, number in STEP.findall(value[1:]):
+        if number:
+            data = data[int(number)] if isinstance(data, list) and int(number) < len(data) else None
+        else:
+            data = data.get(name) if isinstance(data, dict) else None
     return data

@@ -5,22 +5,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from numpy.typing import NDArray
-
-from sam_core import Embedding, EmbeddingCache, Masks, Planes, Segmenter, Tiling
+from sam_core import Embedding, EmbeddingCache, Planes, Segmenter, Tiling
 from sam_label_studio.errors import FetchError
 from sam_label_studio.images import ImageSource, shown
+from sam_label_studio.later import Later
 
 Key: TypeAlias = tuple[str, str, str, int]
 """Fingerprint of the model, address of Label Studio, address of the image, page."""
 MEMORY = 1 << 30  # bytes
 FRESH = 600.0  # seconds after which an address is looked at again: the image behind it may be another
-UNWRITTEN = 4  # embeddings that wait to be written; who brings the next one waits too
+UNWRITTEN = 2  # the part of the memory, one in so many, that embeddings may take which wait to be written
 LARGE = 2048  # pixels: a plane with a longer side is cut into tiles
 
 
@@ -75,10 +74,11 @@ class Embeddings:
     _kept: OrderedDict[Key, tuple[float, Embedding]] = field(default_factory=OrderedDict, repr=False, compare=False)
     _making: dict[Key, threading.Lock] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
-    _writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1), repr=False, compare=False)
-    _room: threading.Semaphore = field(
-        default_factory=lambda: threading.Semaphore(UNWRITTEN), repr=False, compare=False
-    )
+    _later: Later = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Put off what is to be written, as long as it fits into memory."""
+        object.__setattr__(self, "_later", Later(limit=self.memory // UNWRITTEN))
 
     @classmethod
     def at(cls, root: str | Path | None = None, *, memory: int = MEMORY) -> Embeddings:
@@ -97,7 +97,7 @@ class Embeddings:
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         try:
-            with making:  # who asks for the same page waits for it
+            with self._later.answering(), making:  # who asks for the same page waits for it
                 found = self._remembered(key)
                 if found is None:
                     with images.open(page.reference, task=page.task) as planes:
@@ -113,15 +113,16 @@ class Embeddings:
             msg = f"got page {page.number} of {shown(page.reference)}, which has {len(planes)}, counted from 0"
             raise FetchError(msg)
         key = _key(model, images, page)
-        found = self._remembered(key, count=False)
-        if found is None:
-            found = self._encoded(model, planes, page.number)
-            self._remember(key, found)
-        return found
+        with self._later.answering():
+            found = self._remembered(key, count=False)
+            if found is None:
+                found = self._encoded(model, planes, page.number)
+                self._remember(key, found)
+            return found
 
     def flush(self) -> None:
         """Wait until all that was encoded is on disk."""
-        self._writer.submit(int).result()
+        self._later.flush()
 
     @property
     def nbytes(self) -> int:
@@ -132,25 +133,16 @@ class Embeddings:
     def _encoded(self, model: Segmenter, planes: Planes, number: int) -> Embedding:
         plane = planes[number]
         tiling = Tiling() if max(plane.shape[:2]) > LARGE else None
-        if self.disk is None:
-            return self._made(model, plane, tiling)
-        try:
-            return self.disk.encode(_Given(model.fingerprint), plane, tiling=tiling)
-        except _AbsentError:
-            made = self._made(model, plane, tiling)
-        self._room.acquire()
-        self._writer.submit(self._write, made, plane).add_done_callback(lambda _: self._room.release())
-        return made
-
-    def _made(self, model: Segmenter, plane: NDArray[Any], tiling: Tiling | None) -> Embedding:
+        found = None if self.disk is None else self.disk.get(model.fingerprint, plane, tiling=tiling)
+        if found is not None:
+            return found
         with self._lock:
             self.counts.encoded += 1
-        return model.encode(plane, tiling=tiling).halved()
-
-    def _write(self, made: Embedding, plane: NDArray[Any]) -> None:
+        made = model.encode(plane, tiling=tiling).halved()
         if self.disk is not None:
-            tiling = Tiling() if max(plane.shape[:2]) > LARGE else None
-            self.disk.encode(_Given(made.model, made), plane, tiling=tiling)
+            write = partial(self.disk.put, made, plane, tiling=tiling)
+            self._later.add(write, made.nbytes + plane.nbytes)
+        return made
 
     def _remembered(self, key: Key, *, count: bool = True) -> Embedding | None:
         with self._lock:
@@ -169,29 +161,6 @@ class Embeddings:
             self._kept.move_to_end(key)
             while len(self._kept) > 1 and self.nbytes > self.memory:
                 self._kept.popitem(last=False)
-
-
-class _AbsentError(Exception):
-    """It is not on disk."""
-
-
-class _Given:
-    """A model with one answer, or none: the cache on disk asks it only for what it does not have.
-
-    So an embedding is written beside the work that goes on, and not before.
-    """
-
-    def __init__(self, fingerprint: str, answer: Embedding | None = None) -> None:
-        self.fingerprint = fingerprint
-        self._answer = answer
-
-    def encode(self, image: NDArray[Any], *, tiling: Tiling | None = None) -> Embedding:
-        if self._answer is None:
-            raise _AbsentError
-        return self._answer
-
-    def decode(self, *_: Any, **__: Any) -> Masks:
-        raise _AbsentError
 
 
 def _key(model: Segmenter, images: ImageSource, page: Page) -> Key:

@@ -46,7 +46,7 @@ def pages_of(
     CodecError
         A region cannot be drawn, or lies on a page that the task has not.
     """
-    for tag in controls.images:
+    for tag in controls.of_task(task.get("data")).images:
         regions = [region for region in annotation.get("result") or () if _is_on(region, tag)]
         addresses = tag.references(task.get("data"))
         if tag.is_list(task.get("data")):
@@ -54,7 +54,7 @@ def pages_of(
         elif regions and addresses:
             with opened(addresses[0]) as planes:
                 for number, of_page in _by_item(regions).items():
-                    yield _page(of_page, _at(planes, number, "page"), number if len(planes) > 1 else None)
+                    yield _page(of_page, _at(planes, number, "page"), number if len(planes) > 1 else tag.number)
 
 
 def categories_of(controls: Controls) -> list[str]:

@@ -101,7 +101,7 @@ def predict_task(
     FetchError, ImageError
         The image cannot be had.
     """
-    job = _Job(task, controls, model, cache, images, options or Options())
+    job = _Job(task, controls.of_task(task.get("data")), model, cache, images, options or Options())
     if context is not None:
         found = list(job.drawn(_results(context), refine=False))
     elif mode == "everything":
@@ -130,14 +130,14 @@ class _Job:
 
     def everything(self) -> Iterator[Json]:
         """Segment everything on every page."""
-        tag = self._image(None)
-        control = self._control(tag.name, self.options.label)
-        label = self.options.label or (control.labels[0] if control.labels else None)
-        for item, embedding in self._pages(tag):
-            parts = [part for part in segment_all(self.model, embedding, self.options.everything) if len(part)]
-            masks = Masks.merge([Masks.empty(embedding.image_shape), *parts])
-            masks = masks[masks.areas > 0]
-            yield from self._regions(masks, control, item, [label] * len(masks), [None] * len(masks))
+        for tag in self.controls.pictures() or [self._image(None)]:
+            control = self._control(tag.name, self.options.label)
+            label = self.options.label or (control.labels[0] if control.labels else None)
+            for item, embedding in self._pages(tag):
+                parts = [part for part in segment_all(self.model, embedding, self.options.everything) if len(part)]
+                masks = Masks.merge([Masks.empty(embedding.image_shape), *parts])
+                masks = masks[masks.areas > 0]
+                yield from self._regions(masks, control, item, [label] * len(masks), [None] * len(masks))
 
     def _pages(self, tag: ImageTag) -> Iterator[tuple[int | None, Embedding]]:
         """Yield every page of every image of the task, and the `item_index` that its regions need."""
@@ -206,7 +206,10 @@ class _Job:
     def _image(self, name: str | None) -> ImageTag:
         tag = self.controls.image(name)
         if self.controls.problems or tag is None:
-            problem = "; ".join(self.controls.problems) or f"got a region on {name!r}, which is no image of the config"
+            named = (
+                f"a region on {name!r}, which is no image of the config" if name else "a task without an image to show"
+            )
+            problem = "; ".join(self.controls.problems) or f"got {named}"
             raise ConfigError(problem)
         return tag
 

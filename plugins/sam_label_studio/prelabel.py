@@ -1,16 +1,19 @@
 """Predictions for all tasks of a project, pushed one by one.
 
 Label Studio itself is the memory of what was done: a task with a prediction of this `model_version` is not predicted
-again. So a run can be killed at any point and called again, from anywhere.
+again. So a run can be killed at any point and called again, from anywhere: what was predicted and not yet stored, a few
+tasks at most, is predicted once more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Literal, TypeAlias
 
+from sam_label_studio.ahead import in_order
 from sam_label_studio.client import PASSING, ApiError, Json, LabelStudio, UnreachableError
 
 State: TypeAlias = Literal["made", "skipped", "failed"]
@@ -92,7 +95,9 @@ def prelabel(
     tasks
         Which: as `LabelStudio.tasks` lists them; what they show is looked up again where it matters.
     predict
-        Makes a prediction of a whole task; may raise anything, and the task has failed then.
+        Makes a prediction of a whole task; may raise anything, and the task has failed then. It is called from a few
+        threads at once, so that one image is fetched, and another's masks are written down, while a third one is
+        looked at. Label Studio is asked from the caller's thread alone.
     rules
         Which of the tasks get one.
 
@@ -108,9 +113,8 @@ def prelabel(
     UnreachableError
         It cannot be reached any more. Called again, it goes on where it stopped.
     """
-    for task in tasks:
-        why = rules.pass_over(task)
-        yield Outcome(task["id"], "skipped", why) if why else _one(studio, task["id"], predict, rules)
+    for found in in_order(_job(studio, task, predict, rules) for task in tasks):
+        yield found if isinstance(found, Outcome) else _stored(studio, found)
 
 
 def doubtful_first(studio: LabelStudio, project: int) -> int:
@@ -132,14 +136,24 @@ def doubtful_first(studio: LabelStudio, project: int) -> int:
     return studio.put_view(project, shown)
 
 
-def _one(studio: LabelStudio, number: int, predict: Predict, rules: Rules) -> Outcome:
+def _job(studio: LabelStudio, task: Mapping[str, Any], predict: Predict, rules: Rules) -> Callable[[], Outcome | Json]:
+    """Return what makes the prediction of a task, or at once says what became of it."""
+    number = task["id"]
+    if why := rules.pass_over(task):
+        return partial(Outcome, number, "skipped", why)
     # The list may be hours old when a task's turn comes.
     try:
-        task = studio.task(number)
+        whole = studio.task(number)
     except ApiError as error:
-        return _gone(number) if error.status == HTTPStatus.NOT_FOUND else Outcome(number, "failed", str(error))
-    if why := rules.pass_over_whole(task):
-        return Outcome(number, "skipped", why)
+        return partial(_gone, number) if error.status == HTTPStatus.NOT_FOUND else partial(_failed, number, error)
+    if why := rules.pass_over_whole(whole):
+        return partial(Outcome, number, "skipped", why)
+    return partial(_predicted, whole, predict, rules)
+
+
+def _predicted(task: Json, predict: Predict, rules: Rules) -> Outcome | Json:
+    """Return a prediction as it is to be stored; this alone is done in other threads."""
+    number = task["id"]
     try:
         answer = predict(task)
     except Exception as error:  # whatever is wrong with one image, the other tasks go on
@@ -147,12 +161,20 @@ def _one(studio: LabelStudio, number: int, predict: Predict, rules: Rules) -> Ou
     result, score = list(answer["result"]), answer.get("score")
     if not result and not rules.empty:
         return Outcome(number, "skipped", "it has nothing to start from")
-    prediction = {"task": number, "result": result, "score": score, "model_version": rules.version}
+    return {"task": number, "result": result, "score": score, "model_version": rules.version}
+
+
+def _stored(studio: LabelStudio, prediction: Json) -> Outcome:
+    number, result = prediction["task"], prediction["result"]
     try:
         _store(studio, prediction)
     except ApiError as error:
-        return _gone(number) if _is_gone(studio, number) else Outcome(number, "failed", str(error))
-    return Outcome(number, "made", objects=len(result), score=score)
+        return _gone(number) if _is_gone(studio, number) else _failed(number, error)
+    return Outcome(number, "made", objects=len(result), score=prediction["score"])
+
+
+def _failed(number: int, error: ApiError) -> Outcome:
+    return Outcome(number, "failed", str(error))
 
 
 def _gone(number: int) -> Outcome:

@@ -103,7 +103,8 @@ def _region(mask: Masks, control: Control, place: Place, value: Json, key: list[
 def _values(mask: Masks, control: Control, tolerance: float) -> Iterator[Json]:
     """Yield what a region of this kind needs, in percent where it is not pixels."""
     if control.kind == "brush":
-        yield {"format": "rle", "rle": rle.encode(mask.dense()[0])}
+        y, x = mask.offsets[0].tolist()
+        yield {"format": "rle", "rle": rle.encode_crop(mask.crops[0], (y, x), mask.shape)}
     elif control.kind == "bitmask":
         yield {"imageDataURL": bitmask.encode(mask.dense()[0])}
     elif control.kind == "polygon":

@@ -29,12 +29,32 @@ def encode(mask: NDArray[np.bool_]) -> list[int]:
     >>> encode(np.array([[False, True]]))
     [0, 0, 0, 8, 57, 27, 252, 96, 17, 255, 128]
     """
-    lengths, values, of_long = _runs(mask)
+    return encode_crop(mask, (0, 0), (mask.shape[0], mask.shape[1]))
+
+
+def encode_crop(crop: NDArray[np.bool_], offset: tuple[int, int], shape: tuple[int, int]) -> list[int]:
+    """Encode a mask of which a crop is given: outside of it nothing is looked at, however large the image is.
+
+    Parameters
+    ----------
+    crop
+        (h, w) bool.
+    offset
+        Its y, x on the image.
+    shape
+        Height and width of the image.
+
+    Examples
+    --------
+    >>> encode_crop(np.array([[True]]), (0, 1), (1, 2)) == encode(np.array([[False, True]]))
+    True
+    """
+    lengths, values, of_long = _pieces(*_runs(crop, offset, shape))
     sizes = np.array(SIZES)
     # What is left of a run that was too long is counted with the largest size, as label-studio-sdk does.
     which = np.where(of_long, len(SIZES) - 1, np.searchsorted(1 << sizes, lengths))
     codes = ((4 + which) << sizes[which] | lengths - 1) << 8 | values
-    head = np.array([4 * mask.size, 7, 2 << 12 | 3 << 8 | 7 << 4 | 15], np.int64)
+    head = np.array([4 * shape[0] * shape[1], 7, 2 << 12 | 3 << 8 | 7 << 4 | 15], np.int64)
     bits = _bits(np.concatenate([head, codes]), np.concatenate([[32, 5, 16], 11 + sizes[which]]))
     packed = np.packbits(bits)
     # label-studio-sdk fills up to a whole byte, and adds one more where there is nothing to fill up.
@@ -80,13 +100,25 @@ def decode(rle: object, shape: tuple[int, int]) -> NDArray[np.bool_]:
     return alpha.reshape(shape)
 
 
-def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return of each run its words, its value, and whether it is a piece of one that is too long to be counted."""
-    flat = np.ravel(mask)
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = np.concatenate([[0], edges])[: max(1, flat.size)]
-    lengths = 4 * np.diff(np.concatenate([starts, [flat.size]]))
-    values = np.where(flat[starts], 255, 0) if flat.size else np.zeros(1, np.int64)
+def _runs(
+    crop: NDArray[np.bool_], offset: tuple[int, int], shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return of each run of the flattened image its words and its value."""
+    steps = np.diff(np.pad(crop, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    starts, stops = ((y + offset[0]) * shape[1] + x + offset[1] for y, x in (np.nonzero(steps == s) for s in (1, -1)))
+    # What ends at the end of a row and goes on at the start of the next one is one run.
+    breaks = starts[1:] != stops[:-1]
+    starts, stops = starts[np.append(True, breaks)[: len(starts)]], stops[np.append(breaks, True)[: len(stops)]]
+    edges = np.concatenate([[0], np.stack([starts, stops], axis=1).ravel(), [shape[0] * shape[1]]])
+    lengths = 4 * np.diff(edges)
+    values = np.arange(len(lengths)) % 2 * 255
+    return lengths[lengths > 0], values[lengths > 0]
+
+
+def _pieces(
+    lengths: NDArray[np.int64], values: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Cut runs that are too long to be counted; return also which pieces are of such ones."""
     whole, rest = np.divmod(lengths, LONGEST)
     times = whole + (rest > 0)
     last = np.cumsum(times) - 1

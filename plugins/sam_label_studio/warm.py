@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from sam_core import Segmenter
+from sam_label_studio.ahead import in_order
 from sam_label_studio.config import Controls
 from sam_label_studio.embeddings import Embeddings, Page
 from sam_label_studio.errors import FetchError
@@ -41,12 +43,16 @@ def warm(tasks: Iterable[dict[str, Any]], encode: Callable[[dict[str, Any]], int
         Tasks with their data.
     encode
         Encodes all pages of a task and returns how many these are; may raise anything, and the task has failed then.
+        It is called from a few threads at once, so that one image is fetched while another one is encoded.
     """
-    for task in tasks:
-        try:
-            yield Warmed(task["id"], encode(task))
-        except Exception as error:  # whatever is wrong with one image, the other tasks go on
-            yield Warmed(task["id"], why=f"{type(error).__name__}: {error}")
+    return in_order(partial(_warmed, task, encode) for task in tasks)
+
+
+def _warmed(task: dict[str, Any], encode: Callable[[dict[str, Any]], int]) -> Warmed:
+    try:
+        return Warmed(task["id"], encode(task))
+    except Exception as error:  # whatever is wrong with one image, the other tasks go on
+        return Warmed(task["id"], why=f"{type(error).__name__}: {error}")
 
 
 def encode_pages(
@@ -60,7 +66,7 @@ def encode_pages(
         An image cannot be had, or the task has none.
     """
     count = 0
-    for tag in controls.images:
+    for tag in controls.of_task(task.get("data")).images:
         for reference in tag.references(task.get("data")):
             with images.open(reference, task=task.get("id")) as planes:
                 pages = 1 if tag.is_list(task.get("data")) else len(planes)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,6 +15,7 @@ from sam_label_studio.errors import ConfigError
 from sam_label_studio.export import Page, Read
 from sam_label_studio.pages import categories_of, pages_of
 from sam_label_studio.predict import Json, Mode, predict_task
+from sam_label_studio.serial import SerialSegmenter
 from sam_label_studio.settings import Settings
 from sam_label_studio.warm import encode_pages
 
@@ -40,8 +42,16 @@ class Workbench:
         """Return the API of Label Studio."""
         return LabelStudio(self.settings.credentials)
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """See to it that what was encoded in the block is on disk after it, also where it is interrupted."""
+        try:
+            yield
+        finally:
+            self.cache.flush()
+
     def predictor(self, project: Project) -> Callable[[Json], Json]:
-        """Return what predicts a whole task, as a batch of the backend does.
+        """Return what predicts a whole task, as a batch of the backend does; from several threads if need be.
 
         Raises
         ------
@@ -51,14 +61,14 @@ class Workbench:
         controls = _controls(project)
         if controls.problems:
             raise ConfigError("; ".join(controls.problems))
-        model, images = self.load(), self.settings.images()
+        model, images = SerialSegmenter(self.load()), self.settings.images()
         mode, options = cast("Mode", self.settings.mode), self.settings.options()
         return lambda task: predict_task(task, controls, model, self.cache, images, mode=mode, options=options)
 
     def encoder(self, project: Project) -> Callable[[Json], int]:
         """Return what encodes all pages of a task, and tells how many these are."""
         controls = _controls(project)
-        model, images = self.load(), self.settings.images()
+        model, images = SerialSegmenter(self.load()), self.settings.images()
         return lambda task: encode_pages(task, controls, model, self.cache, images)
 
     def reader(self, project: Project) -> Read:

@@ -96,21 +96,35 @@ class CellFamily:
         min_score: float | None,
     ) -> Iterator[Answers]:
         """Answer prompts in pixels of an octave, each from a window around it."""
-        masks = slice(0, 1) if candidates == 1 else slice(1, None)
         for chunk in _alike(prompts):
-            yield self._decode_chunk(levels, [prompts[i] for i in chunk], np.array(chunk), masks, min_score)
+            asked = [prompts[i] for i in chunk]
+            yield self._decode_chunk([levels] * len(chunk), asked, np.array(chunk), candidates, min_score)
+
+    def decode_views(
+        self,
+        pictures: Sequence[tuple[Sequence[Tensor], Shape]],
+        prompts: Sequence[Prompt],
+        candidates: Literal[1, 3],
+    ) -> list[Answers]:
+        """Answer one prompt in several octaves at once."""
+        numbers = np.arange(len(prompts))
+        found = self._decode_chunk([levels for levels, _ in pictures], prompts, numbers, candidates, None)
+        each = [found.prompt == number for number in numbers]
+        return [Answers(found.prompt[mine], found.values[mine], found.boxes[mine], found.scores[mine]) for mine in each]
 
     def _decode_chunk(
         self,
-        levels: Sequence[Tensor],
+        pictures: Sequence[Sequence[Tensor]],
         prompts: Sequence[Prompt],
         numbers: NDArray[np.intp],
-        masks: slice,
+        candidates: Literal[1, 3],
         min_score: float | None,
     ) -> Answers:
-        grid = levels[0].shape[1:]
-        corners = [self._window_corner(prompt, (grid[0], grid[1])) for prompt in prompts]
-        windows = [self._cut(level, corners, 1 << i) for i, level in enumerate(levels)]
+        """Answer prompts, each in a picture of its own or all in the same one, from a window around it."""
+        masks = slice(0, 1) if candidates == 1 else slice(1, None)
+        grids = [levels[0].shape[1:] for levels in pictures]
+        corners = [self._window_corner(prompt, (h, w)) for prompt, (h, w) in zip(prompts, grids, strict=True)]
+        windows = [self._cut(level, corners, 1 << i) for i, level in enumerate(zip(*pictures, strict=True))]
         points, codes = self._code(prompts, corners)
         tokens, image = self.network.attend(windows[0], points, codes, self._previous(prompts, corners))
         decoder = self.network.mask_decoder
@@ -131,12 +145,14 @@ class CellFamily:
         )
         return row, column
 
-    def _cut(self, level: Tensor, corners: Sequence[tuple[int, int]], per_token: int) -> Tensor:
+    def _cut(self, pictures: Sequence[Tensor], corners: Sequence[tuple[int, int]], per_token: int) -> Tensor:
+        """Cut a window from one level of each picture."""
         size = self._window // TOKEN_STRIDE * per_token
-        cuts = [level[:, y * per_token :, x * per_token :][:, :size, :size] for y, x in corners]
+        places = list(zip(pictures, corners, strict=True))
+        cuts = [level[:, y * per_token :, x * per_token :][:, :size, :size] for level, (y, x) in places]
         # One window serves all prompts in a picture that is not larger: nothing is copied then.
-        shared = cuts[:1] if len(set(corners)) == 1 else cuts
-        return torch.stack(shared).to(self._device, self._dtype)
+        is_shared = len({(id(level), corner) for level, corner in places}) == 1
+        return torch.stack(cuts[:1] if is_shared else cuts).to(self._device, self._dtype)
 
     def _code(self, prompts: Sequence[Prompt], corners: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """Write prompts as coded points in their windows: two corners and at least one click, as in training."""

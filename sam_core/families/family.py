@@ -108,6 +108,15 @@ class Family(Protocol):
         """Answer prompts, given in pixels of a view of this shape, some at a time; drop scores below `min_score`."""
         ...
 
+    def decode_views(
+        self,
+        pictures: Sequence[tuple[Sequence[Tensor], Shape]],
+        prompts: Sequence[Prompt],
+        candidates: Literal[1, 3],
+    ) -> Sequence[Answers]:
+        """Answer one prompt in several views, given in pixels of each; only asked where `doubt` is more than 0."""
+        ...
+
     def propose(self, levels: Sequence[Tensor], shape: tuple[int, int]) -> list[Proposal]:
         """Say where objects are in a view of this shape; only asked where `proposes` is true."""
         ...

@@ -65,6 +65,16 @@ class VitFamily:
             for start in range(0, len(indices), CHUNK):
                 yield self._decode_chunk(image, shape, prompts, indices[start : start + CHUNK], masks, min_score)
 
+    def decode_views(
+        self,
+        pictures: Sequence[tuple[Sequence[Tensor], Shape]],
+        prompts: Sequence[Prompt],
+        candidates: Literal[1, 3],
+    ) -> list[Answers]:
+        """Answer a prompt in one view after the other."""
+        views = zip(pictures, prompts, strict=True)
+        return [part for (levels, shape), one in views for part in self.decode(levels, shape, [one], candidates, None)]
+
     def _decode_chunk(
         self,
         image: Tensor,

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+BAND = 1 << 20  # values that are worked on at a time where each pixel is treated by itself: they stay in the cache
+NARROW = 32  # channels: below, torch normalises bfloat16 one value after the other
+
+
+def by_bands(work: Callable[[Tensor], Tensor], pixels: Tensor, inside: int) -> Tensor:
+    """Apply what treats each pixel by itself to pixels (..., C), some rows of them at a time: (..., C').
+
+    What is made inside, `inside` values a pixel, is then never larger than a band: memory is not asked of the system
+    for it, and it is still in the cache when it is read. While gradients are wanted all is kept anyway.
+    """
+    rows = pixels.flatten(0, -2)
+    size = max(1, BAND // inside)
+    if torch.is_grad_enabled() or len(rows) <= size or pixels.device.type != "cpu":
+        return work(pixels)
+    done = None
+    for start in range(0, len(rows), size):
+        band = work(rows[start : start + size])
+        done = band.new_empty(len(rows), band.shape[1]) if done is None else done
+        done[start : start + size] = band
+    assert done is not None
+    return done.unflatten(0, pixels.shape[:-1])
 
 
 class LayerNorm2d(nn.Module):
@@ -24,7 +48,13 @@ class LayerNorm2d(nn.Module):
         """Normalise `x` (B, C, H, W); the same shape and dtype come back."""
         # In channels-last memory the permutations are free and the fused kernel runs over contiguous channels.
         last = x.permute(0, 2, 3, 1)
-        return F.layer_norm(last, last.shape[-1:], self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+        return by_bands(self._normalised, last, last.shape[-1]).permute(0, 3, 1, 2)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight, self.bias
+        if x.dtype == torch.bfloat16 and x.shape[-1] < NARROW and x.device.type == "cpu":
+            return F.layer_norm(x.float(), x.shape[-1:], weight.float(), bias.float(), self.eps).to(x.dtype)
+        return F.layer_norm(x, x.shape[-1:], weight, bias, self.eps)
 
 
 class FeedForward(nn.Module):
@@ -70,5 +100,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        y = self.scale * self.project(F.gelu(self.expand(y)))
+        y = by_bands(self._perceptron, y, self.expand.out_features)
         return x + y.permute(0, 3, 1, 2).to(x.dtype)
+
+    def _perceptron(self, y: Tensor) -> Tensor:
+        return self.scale * self.project(F.gelu(self.expand(y)))

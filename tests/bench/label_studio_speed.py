@@ -34,7 +34,7 @@ COMMAND = [sys.executable, "-c", "from sam_label_studio.command import app; app(
 PEOPLE, MINUTE = 8, 60.0
 CLICKS = 12  # different ones of each person
 BATCH = 50  # tasks
-LOOK = 1.0  # seconds in which the last embedding is written to disk
+LOOK = 5.0  # seconds in which the embeddings of the images before are written to disk
 IMAGES, ROUNDS = 8, 3  # of each way to annotate everything; the ways take turns
 DISTINCT, EARLY = 1000, 200  # images before memory is compared
 KEPT = 64 << 20  # bytes of embeddings of the server whose memory is measured: full long before the early look
@@ -237,7 +237,8 @@ def _prelabelled(bench: Workbench, pictures: Sequence[_Picture]) -> float:
     started = time.perf_counter()
     with table.client() as studio:
         predict = bench.predictor(studio.project(1))
-        made = [each.state for each in prelabel(studio, list(studio.tasks(1)), predict, Rules("bench"))]
+        with bench.kept():
+            made = [each.state for each in prelabel(studio, list(studio.tasks(1)), predict, Rules("bench"))]
     took = time.perf_counter() - started
     if made != ["made"] * len(pictures):
         msg = f"got {made}, expected a prediction of each task"

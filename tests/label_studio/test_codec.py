@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,22 @@ def test_a_brush_is_read_as_it_was_written(mask: np.ndarray) -> None:
     code = rle.encode(mask)
     assert np.array_equal(rle.decode(code, mask.shape), mask)
     assert all(type(each) is int and 0 <= each < 256 for each in code)
+
+
+@given(MASKS, SIZES, SIZES)
+def test_a_crop_is_written_as_the_whole_mask_is(
+    crop: np.ndarray, before: tuple[int, int], after: tuple[int, int]
+) -> None:
+    offset = (before[0] - 1, before[1] - 1)
+    mask = np.pad(crop, tuple((low, high - 1) for low, high in zip(offset, after, strict=True)))
+    assert rle.encode_crop(crop, offset, mask.shape) == rle.encode(mask)
+
+
+@given(MASKS)
+def test_runs_are_as_long_as_they_can_be(mask: np.ndarray) -> None:
+    runs = [(value, len(list(same))) for value, same in groupby(mask.ravel().tolist())]
+    lengths, values = rle._runs(mask, (0, 0), mask.shape)
+    assert list(zip((values > 0).tolist(), (lengths // 4).tolist(), strict=True)) == runs
 
 
 @settings(max_examples=300)

@@ -113,3 +113,14 @@ def test_a_page_that_is_not_there_is_told(value: str, data: dict[str, Any], mess
 def test_a_mask_of_another_size_is_told() -> None:
     with pytest.raises(CodecError):
         _pages(_drawn("brush"), Images(a=[np.zeros((10, 10), np.uint8)]))
+
+
+def test_pages_of_a_repeater_are_told_apart_by_their_number() -> None:
+    xml = """<View><Repeater on="$pages"><Image name="page_{{idx}}" value="$pages[{{idx}}]"/>
+    <BrushLabels name="brush_{{idx}}" toName="page_{{idx}}"><Label value="Cell"/></BrushLabels></Repeater></View>"""
+    drawn = [
+        {**region, "to_name": f"page_{i}"} for i, count in ((1, 1), (0, 2)) for region in _drawn("brush", None, count)
+    ]
+    task = {"id": 1, "data": {"pages": ["a", "b"]}}
+    pages = list(pages_of(task, {"result": drawn}, Controls.of(xml), Images(a=[squares(2)], b=[squares(1)])))
+    assert [(page.number, len(page.masks)) for page in pages] == [(0, 2), (1, 1)]

@@ -322,6 +322,30 @@ def test_each_image_of_a_list_has_its_own_answers() -> None:
         assert [region["item_index"] for region in found] == [item] * count
 
 
+REPEATER = """<View><Repeater on="$pages" indexFlag="{{idx}}"><Image name="page_{{idx}}" value="$pages[{{idx}}].url"/>
+<KeyPointLabels name="kp_{{idx}}" toName="page_{{idx}}" smart="true"><Label value="Dog"/></KeyPointLabels>
+<BrushLabels name="out_{{idx}}" toName="page_{{idx}}"><Label value="Dog"/></BrushLabels></Repeater></View>"""
+
+
+def test_pages_of_a_repeater_are_images_with_tags_of_their_own() -> None:
+    given = task(data={"pages": [{"url": uri(png(squares(count)))} for count in (1, 3)]})
+    everything = _predict(given, xml=REPEATER)["result"]
+    assert [(r["from_name"], r["to_name"]) for r in everything] == [("out_0", "page_0"), *[("out_1", "page_1")] * 3]
+    assert not any("item_index" in region for region in everything)
+    assert len({region["id"] for region in everything}) == 4
+    click = keypoint(20, 20, from_name="kp_1", to_name="page_1")
+    (clicked,) = _predict(given, xml=REPEATER, context={"result": [click]})["result"]
+    assert (clicked["from_name"], clicked["to_name"], clicked["value"]["brushlabels"]) == ("out_1", "page_1", ["Dog"])
+    with pytest.raises(ConfigError, match="no image of the config"):
+        _predict(given, xml=REPEATER, context={"result": [{**click, "to_name": "page_2"}]})
+
+
+@pytest.mark.parametrize("data", [{}, {"pages": []}, {"pages": "a.png"}])
+def test_a_repeater_without_pages_is_told(data: dict) -> None:
+    with pytest.raises(ConfigError, match="a task without an image to show"):
+        _predict(task(data=data), xml=REPEATER)
+
+
 def test_a_photo_is_turned_as_its_exif_data_says() -> None:
     """A 64 x 48 JPEG with orientation 6 is shown as 48 wide and 64 high; masks fit what is shown."""
     upright = np.zeros((64, 48), np.uint8)
