@@ -20,7 +20,7 @@ from scipy import ndimage
 from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling, propagate, segment, segment_all
 from sam_space.decoder.features import features_of
 from sam_space.gate import Gate
-from sam_space.kept import Kept
+from sam_space.kept import Kept, settled
 from sam_space.limits import Limits
 from sam_space.picture import Picture
 
@@ -43,6 +43,10 @@ def never() -> bool:
 def _hand_over(thread: ThreadPoolExecutor, work: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
     """Let a thread do something for whoever asks: what is known of the request goes with it."""
     return thread.submit(copy_context().run, partial(work, *given, **named)).result()
+
+
+def _settled(embedding: Embedding) -> Embedding:
+    return replace(embedding, features=tuple(settled(level) for level in embedding.features))
 
 
 def packed(embedding: Embedding) -> bytes:
@@ -146,7 +150,7 @@ class Engine:
                 return kept, 0.0
             start = time.perf_counter()
             # What is kept is what a browser is sent: both answer from the same numbers.
-            embedding = _hand_over(self.eyes, self.model.encode, picture.planes[plane]).halved()
+            embedding = _settled(_hand_over(self.eyes, self.model.encode, picture.planes[plane]).halved())
             self._kept.put(key, embedding)
             return embedding, 1000 * (time.perf_counter() - start)
 

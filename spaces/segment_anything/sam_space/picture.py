@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sam_core import ImageError, read_planes, to_rgb8
+from sam_space.kept import settled
 from sam_space.limits import Limits
 from sam_space.refusal import Refusal
 
@@ -76,7 +77,8 @@ class Picture:
         for plane in planes:
             digest.update(f"{plane.dtype.str}{plane.shape}".encode())
             digest.update(np.ascontiguousarray(plane).data)
-        return cls(name, tuple(planes), axes, shrunk, digest.hexdigest(), source, tuple(whole))
+        kept = tuple(settled(plane) for plane in planes)
+        return cls(name, kept, axes, shrunk, digest.hexdigest(), source, tuple(whole))
 
     @property
     def shape(self) -> tuple[int, int]:
