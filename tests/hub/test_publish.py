@@ -15,6 +15,7 @@ import yaml
 from huggingface_hub import ModelCard
 from packaging.requirements import Requirement
 
+import sam_core
 from publisher.card import model_card, split
 from publisher.checks import faults, tree_faults
 from publisher.model import build_model
@@ -228,6 +229,35 @@ def test_the_space_starts_with_a_wheel_of_this_package(app: Path, tmp_path: Path
     count, place = done.stdout.split()
     assert int(count) > 5
     assert place.startswith(str(tmp_path))
+
+
+def test_what_the_app_prepares_goes_with_it(app: Path, wheel: Path, tmp_path: Path) -> None:
+    """In a process that imports from the app, and from here; what prepares stays behind."""
+    (app / "prepare.py").write_text(
+        "import sys\nfrom pathlib import Path\nimport helper, sam_core\n"
+        "Path(sys.argv[1], 'made.txt').write_text(helper.NAME + ' ' + sam_core.__version__)\n"
+    )
+    build_space(tmp_path / "space", app=app, wheel=wheel)
+    plan = Plan.of("space", "acme/demo", tmp_path / "space")
+    assert plan.read("made.txt") == f"helper {sam_core.__version__}"
+    assert "prepare.py" not in {file.path for file in plan.files}
+
+
+def test_what_cannot_be_prepared_is_not_published(app: Path, wheel: Path, tmp_path: Path) -> None:
+    (app / "prepare.py").write_text("raise RuntimeError('no decoder today')\n")
+    with pytest.raises(PublishError, match="no decoder today"):
+        build_space(tmp_path / "space", app=app, wheel=wheel)
+
+
+def test_modules_of_the_app_are_those_of_the_folder(app: Path, wheel: Path, tmp_path: Path) -> None:
+    """The wheel may have them too, but not the files beside them."""
+    with ZipFile(wheel, "a") as archive:
+        archive.writestr("helper.py", "NAME = 'of-the-wheel'\n")
+    build_space(tmp_path / "space", app=app, wheel=wheel)
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "start.py"]
+    done = subprocess.run(command, cwd=tmp_path / "space", env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[:3] == ["wheel", "helper", "wheel"]
 
 
 @pytest.mark.parametrize("name", ["README.md", "requirements.txt", "main.py"])

@@ -123,7 +123,7 @@ def base(source: str, revision: str | None = None) -> Offer:
 
     Examples
     --------
-    >>> base("cell").licence, base("runs/mine").name
+    >>> base("cell").licence, base("./runs/mine").name
     ('apache-2.0', 'mine')
     """
     known = {each.source: each for each in (*EMBEDDED.values(), *CATALOGUE)}.get(source)

@@ -415,6 +415,8 @@ class Models:
         with self._lock:
             engine, entry.engine = entry.engine, None
         engine.forget()
+        del engine
+        memory.give_back()
 
     def _without_paths(self, entry: Entry, said: str) -> str:
         folder = entry.known.folder if entry.known else None

@@ -143,7 +143,7 @@ export class ModelMenu {
       text("b", each.title),
       ...(each.title === each.name ? [] : [text("code", each.name)]),
       text("p", each.about),
-      text("small", facts.join(" · ")),
+      some("small", facts),
     );
     if (mine && this.loading.stage) row.append(this.way(this.loading));
     else if (each.why) row.append(text("p", sentence(each), "why"));
@@ -179,6 +179,13 @@ export class ModelMenu {
     way.setAttribute("role", "status");
     return way;
   }
+}
+
+// Facts with dots between them, none broken at the end of a line.
+function some(kind, facts) {
+  const made = document.createElement(kind);
+  facts.forEach((fact, i) => made.append(...(i ? [" · "] : []), text("span", fact)));
+  return made;
 }
 
 // The name of a model is written as it is, also where it begins a sentence.
