@@ -118,7 +118,7 @@ class Settings:
         if missing:
             msg = f"got {missing[0]} as a folder of local files, which is no folder; create or correct it"
             raise ConfigError(msg)
-        Credentials(self.url)
+        Credentials(self.url, self.key)
 
     @classmethod
     def of(cls, environ: Mapping[str, str], **options: Any) -> Settings:

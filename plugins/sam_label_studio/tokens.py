@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import httpx
 
 KEPT = 240.0  # seconds that an access token is used; it lives 300
+TOKEN = "eyJ"  # how each JSON web token starts
 PORTS = {"http": 80, "https": 443}
 
 
@@ -42,7 +43,7 @@ class Credentials:
     Raises
     ------
     ConfigError
-        The address is none.
+        The address is none, or the key is only a part of one.
 
     Examples
     --------
@@ -60,12 +61,18 @@ class Credentials:
     _access: _Access = field(default_factory=_Access, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse what is no address."""
+        """Refuse what is no address, and a token as Label Studio lists it."""
         object.__setattr__(self, "url", self.url.strip().rstrip("/"))
         if origin(self.url) is None:
             msg = (
                 f"got {self.url!r} as the address of Label Studio, expected http:// or https:// and a host; "
                 "set LABEL_STUDIO_URL"
+            )
+            raise ConfigError(msg)
+        if self.key.startswith(TOKEN) and self.key.count(".") != 2:
+            msg = (
+                "got a personal access token without its last part, as Label Studio lists it, expected all of it; "
+                "make a new one under Account & Settings and copy it from the window that shows it once"
             )
             raise ConfigError(msg)
 

@@ -140,6 +140,13 @@ def test_a_label_studio_that_is_not_there_is_told() -> None:
         Credentials("http://host", _jwt("refresh")).headers(httpx.Client(transport=httpx.MockTransport(refuse)))
 
 
+def test_a_key_as_label_studio_lists_it_is_only_a_part_of_one() -> None:
+    listed = _jwt("refresh").rpartition(".")[0]
+    with pytest.raises(ConfigError, match="without its last part"):
+        Settings(key=listed)
+    assert Settings(key=_jwt("refresh")).credentials.key == _jwt("refresh")
+
+
 def test_keys_are_not_shown() -> None:
     assert "secret" not in repr(Credentials("http://host", "secret"))
 
