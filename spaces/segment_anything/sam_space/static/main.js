@@ -180,9 +180,10 @@ class Page {
     this.latest.drop();
     // Only the server's own model has a decoder for the browser.
     const about = model === this.about.model ? this.about : { ...this.about, previewer: "server" };
+    this.latest.previewer.leave?.();
     this.latest.previewer = await previewerFor(this.desk, about);
     if (!this.picture) return;
-    await this.encode(this.plane).catch((error) => this.refuse(error));
+    await this.encode(this.plane, this.picture).catch((error) => this.refuse(error));
   }
 
   // -- asking -------------------------------------------------------------------------------------------------------
