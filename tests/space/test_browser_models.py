@@ -84,7 +84,7 @@ def test_a_model_is_loaded_and_answers_and_the_objects_stay(visit: Visit, hub_of
     assert not visit.find(".models").is_visible()
     visit.page.wait_for_function("document.querySelector('.facts').textContent.includes('toy on')")
     assert (visit.labels() == before).all()
-    visit.page.keyboard.press("n")
+    visit.done(lambda: visit.page.keyboard.press("n"))
     visit.click(MIDDLES[1])
     assert visit.count == 2
     models = [each["model"] for each in json.loads(visit.take("coco"))["annotations"]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -46,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A Python that has what the Hub installs, and nothing of this repository."""
     venv = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
@@ -59,7 +60,8 @@ def python(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [str(made), "-m", "pip", "install", "-q", "-r", "requirements.txt", *hub]
     done = subprocess.run(command, cwd=built, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return made
+    yield made
+    shutil.rmtree(venv, ignore_errors=True)  # pytest would keep its 1.6 GB
 
 
 def reachable(host: str) -> bool:

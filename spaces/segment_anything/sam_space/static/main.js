@@ -191,7 +191,7 @@ class Page {
     this.latest.previewer.leave();
     this.latest.previewer = model === this.about.model ? this.own : new ServerPreviewer(this.desk);
     if (!this.picture) return;
-    await this.encode(this.plane).catch((error) => this.refuse(error));
+    await this.encode(this.plane, this.picture).catch((error) => this.refuse(error));
   }
 
   // -- asking -------------------------------------------------------------------------------------------------------
