@@ -223,6 +223,7 @@ def _everything(server: _Server, folder: _Folder, root: Path) -> Iterator[Row]:
             objects += sum(len(part) for plane in planes for part in segment_all(sam, sam.encode(plane)))
             plain += time.perf_counter() - started
             batch += server.timed(body([each.task for each in pictures]))
+            time.sleep(LOOK)
             whole += _prelabelled(bench, pictures)
     count = ROUNDS * IMAGES
     for what, took in ((f"batches of {IMAGES} tasks", batch), ("prelabel, stored in a table in memory", whole)):
