@@ -78,7 +78,7 @@ class Picture:
             digest.update(f"{plane.dtype.str}{plane.shape}".encode())
             digest.update(np.ascontiguousarray(plane).data)
         kept = tuple(settled(plane) for plane in planes)
-        return cls(name, kept, axes, shrunk, digest.hexdigest(), source, tuple(whole))
+        return cls(name, kept, axes, shrunk, digest.hexdigest(), source, tuple(settled(plane) for plane in whole))
 
     @property
     def shape(self) -> tuple[int, int]:
