@@ -18,7 +18,7 @@ from sam_core.embedding import Embedding
 from sam_core.errors import CheckpointError, EmbeddingError
 from sam_core.families.cell import CellFamily
 from sam_core.families.family import Answers, Family
-from sam_core.families.load import load_family, save_family
+from sam_core.families.load import dtype_of, load_family, save_family
 from sam_core.families.place import Place, places_for, places_of_home, places_of_overview, places_of_tile
 from sam_core.hub import add_card, upload
 from sam_core.image import to_rgb8
@@ -74,7 +74,7 @@ class Sam:
         *,
         revision: str | None = None,
         device: str = "auto",
-        dtype: Literal["auto", "float32", "bfloat16"] = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "mixed"] = "auto",
     ) -> Sam:
         """Load a model.
 
@@ -87,7 +87,8 @@ class Sam:
         device
             "cpu", "cuda", "mps", ..., or "auto" for the best there is.
         dtype
-            What the network computes in; "auto" takes bfloat16 where the device is fast at it.
+            What the network computes in; "auto" takes bfloat16 where the device is fast at it. "mixed" encodes in that,
+            and answers in float32, as `portable_decoder` does elsewhere.
 
         Raises
         ------
@@ -164,8 +165,8 @@ class Sam:
 
     @property
     def dtype(self) -> str:
-        """What the network computes in, such as "bfloat16"."""
-        return str(next(self._family.network.parameters()).dtype).removeprefix("torch.")
+        """What the network computes in, such as "bfloat16"; "mixed" where it answers in another than it encodes in."""
+        return dtype_of(self._family.network)
 
     # -- encode ------------------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from scipy import ndimage
 
 from sam_core import Embedding, Masks, Prompt, Sam, Tiling, propagate, samples, segment, segment_all, stitch
+from sam_core.families import load
 from sam_core.families.cell import CellFamily
 from sam_core.families.family import Answers
 from sam_core.overlap import mask_iou
@@ -139,6 +141,28 @@ def test_bf16_and_fp32_agree() -> None:
     slow = exact.decode(exact.encode(plane().image), prompts)
     assert np.diag(mask_iou(fast, slow)).mean() > 0.95
     np.testing.assert_allclose(fast.scores, slow.scores, atol=0.05)
+
+
+def test_mixed_encodes_as_the_fastest_and_answers_as_the_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = load.choose_dtype
+    monkeypatch.setattr(load, "choose_dtype", lambda name, on: choose("bfloat16" if name == "auto" else name, on))
+    mixed, fast, exact = (Sam.from_pretrained("cell", device="cpu", dtype=d) for d in ("mixed", "bfloat16", "float32"))
+    assert [each.dtype for each in (mixed, fast, exact)] == ["mixed", "bfloat16", "float32"]
+    assert len({each.fingerprint for each in (mixed, fast, exact)}) == 3
+    image, prompts = plane().image[:200, :200], [Prompt.of(box=(20, 30, 70, 90)), Prompt.of([(100, 110)])]
+    embedding, quick = mixed.encode(image), fast.encode(image)
+    for level, same in zip(embedding.features, quick.features, strict=True):
+        assert level.dtype == np.float16
+        np.testing.assert_array_equal(level, same)
+    found = mixed.decode(embedding, prompts)
+    expected = exact.decode(replace(embedding, model=exact.fingerprint), prompts)
+    np.testing.assert_array_equal(found.dense(), expected.dense())
+    np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_mixed_is_float32_where_nothing_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "FAST_BFLOAT16", ())
+    assert Sam.from_pretrained("cell", device="cpu", dtype="mixed").dtype == "float32"
 
 
 def test_a_doubtful_click_is_answered_as_if_it_were_asked_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,8 +43,9 @@ class CellFamily:
         self.network = network
         self.min_proposal = min_proposal
         self._window = network.config.window
-        parameter = next(network.parameters())
+        parameter = next(network.mask_decoder.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
+        self._encoder_dtype = next(network.image_encoder.parameters()).dtype
 
     @property
     def rules(self) -> dict[str, float]:
@@ -80,7 +81,7 @@ class CellFamily:
         levels: list[Tensor] = []
         for view in views:
             x = _resized(picture, view.shrink)
-            levels += [level[0] for level in self.network.encoder(self._pad(x).to(self._dtype))]
+            levels += [level[0] for level in self.network.encoder(self._pad(x).to(self._encoder_dtype))]
         return levels
 
     def _pad(self, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from sam_core.modeling.sam_config import SamConfig, config_from_state
 from sam_core.modeling.sam_network import SamNetwork
 from sam_core.segment_all import SegmentAllOptions
 
-Dtype = Literal["auto", "float32", "bfloat16"]
+Dtype = Literal["auto", "float32", "bfloat16", "mixed"]
 
 MIN_PROPOSAL = 0.4
 FAST_BFLOAT16 = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # of torch.cpu, as far as this torch has them
@@ -39,7 +39,7 @@ def load_family(
     source, revision
         Where it is, as `sam_core.hub.locate` takes it.
     device, dtype
-        What it computes on and in; "auto" is the best there is.
+        What it computes on and in; "auto" is the best there is, and "mixed" encodes in that and answers in float32.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def load_family(
         Nothing usable was found, or the weights do not fit the config.
     """
     on = choose_device(device)
-    kind = choose_dtype(dtype, on)
+    kind = torch.float32 if dtype == "mixed" else choose_dtype(dtype, on)
     path = locate(source, revision=revision)
     weights = find_weights(path) if path.is_dir() else path
     state = read_weights(weights)
@@ -65,9 +65,11 @@ def load_family(
     raw = {"model_type": "sam"} if description is None else read_config(description)
     network = _network(raw, state, described=description is not None)
     network.eval().requires_grad_(False)
-    family = _family(network.to(on, kind), raw)
-    fingerprint = f"{raw['model_type']}-{_digest(weights, description)}-{str(kind).removeprefix('torch.')}"
-    return family, fingerprint, _options(raw)
+    network.to(on, kind)
+    if dtype == "mixed":
+        network.image_encoder.to(choose_dtype("auto", on))
+    family = _family(network, raw)
+    return family, f"{raw['model_type']}-{_digest(weights, description)}-{dtype_of(network)}", _options(raw)
 
 
 def save_family(family: Family, folder: Path, options: SegmentAllOptions) -> None:
@@ -107,6 +109,18 @@ def choose_device(device: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def dtype_of(network: torch.nn.Module) -> str:
+    """Name what a network computes in; "mixed" where its parts do not agree.
+
+    Examples
+    --------
+    >>> dtype_of(torch.nn.Linear(1, 1, dtype=torch.bfloat16))
+    'bfloat16'
+    """
+    kinds = {parameter.dtype for parameter in network.parameters()}
+    return str(kinds.pop()).removeprefix("torch.") if len(kinds) == 1 else "mixed"
+
+
 def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     """Return the dtype of this name; for "auto" bfloat16 where the device is fast at it, else float32.
 
@@ -116,7 +130,7 @@ def choose_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     torch.float32
     """
     if dtype not in ("auto", "float32", "bfloat16"):
-        msg = f"got dtype {dtype!r}, expected 'auto', 'float32' or 'bfloat16'"
+        msg = f"got dtype {dtype!r}, expected 'auto', 'float32', 'bfloat16' or 'mixed'"
         raise ValueError(msg)
     if dtype != "auto":
         return torch.float32 if dtype == "float32" else torch.bfloat16

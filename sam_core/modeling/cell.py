@@ -185,6 +185,11 @@ class CellNetwork(nn.Module):
         )
         self.proposal_head = ProposalHead(config)
 
+    @property
+    def image_encoder(self) -> CellEncoder:
+        """What sees the image."""
+        return self.encoder
+
     def attend(self, tokens: Tensor, points: Tensor, codes: Tensor, previous: Tensor | None) -> tuple[Tensor, Tensor]:
         """Let P prompts look at their windows `tokens` (P or 1, width, w/8, w/8); see `MaskDecoder.attend`.
 

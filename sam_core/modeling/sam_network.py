@@ -51,6 +51,11 @@ class SamNetwork(nn.Module):
         self.register_load_state_dict_post_hook(_forget_position)  # type: ignore[no-untyped-call]
 
     @property
+    def image_encoder(self) -> ImageEncoder:
+        """What sees the image."""
+        return self.vision_encoder
+
+    @property
     def image_size(self) -> int:
         """Side in pixels of the square that pictures are brought to."""
         return self.config.vision.image_size

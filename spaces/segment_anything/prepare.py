@@ -13,4 +13,4 @@ from sam_core import Sam
 from sam_space.runtime import save
 
 if __name__ == "__main__":
-    save(Sam.from_pretrained("cell", device="cpu", dtype="float32"), Path(sys.argv[1]) / "runtime")
+    save(Sam.from_pretrained("cell", device="cpu", dtype="mixed"), Path(sys.argv[1]) / "runtime")

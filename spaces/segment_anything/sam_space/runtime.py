@@ -154,7 +154,7 @@ def prepare(model: Segmenter, folder: str | Path | None = None) -> Preparing:
     Parameters
     ----------
     model
-        A "cell", best in float32; no other runs in the browser.
+        A "cell", best one that answers in float32; no other runs in the browser.
     folder
         What `save` wrote, or a folder with the files of onnxruntime-web; None for the user's cache.
     """

@@ -17,7 +17,7 @@ from sam_space.catalogue import offers
 from sam_space.desk import Desk
 from sam_space.gpu import Encode, Lent, borrowed
 from sam_space.limits import Limits
-from sam_space.runtime import in_browser, prepare
+from sam_space.runtime import prepare
 
 
 def settle() -> None:
@@ -58,10 +58,8 @@ def make_desk(
     encode = borrowed()
     if encode is not None and device == "auto":
         device = "cpu"  # ZeroGPU pretends that there is a GPU where there is none between two calls
-    loaded = Sam.from_pretrained(model, revision=revision, device=device)
-    if in_browser(loaded) and loaded.dtype != "float32":
-        # A browser computes in float32: only so is what is shown what a click takes.
-        loaded = Sam.from_pretrained(model, revision=revision, device=device, dtype="float32")
+    # Browsers answer in float32: only so is what is shown what a click takes.
+    loaded = Sam.from_pretrained(model, revision=revision, device=device, dtype="mixed")
     desk = Desk(
         loaded,
         Limits(),
