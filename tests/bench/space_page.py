@@ -116,27 +116,25 @@ def _usable(browser: Any, server: Server) -> Row:
 
 
 def _first(browser: Any, server: Server) -> Row:
-    """Open images that nobody has opened before, with the pointer moving over them.
-
-    P is measured before each: on a machine that others use, too, it is another one every minute.
-    """
+    """Open images that nobody has opened before, with the pointer moving over them."""
+    p = product()  # while nobody points at anything: a browser that follows the pointer would make P longer
     page = _page(browser, server)
     page.evaluate(CHOSEN)
     page.evaluate("window.picture = {width: 1024, height: 1024}")
     page.evaluate(POINT)
-    times, ratios = [], []
+    times = []
     for seed in range(IMAGES + 1):
-        each, p = picture(seed), product()
+        each = picture(seed)
         file = {"name": each.name, "mimeType": "image/png", "buffer": each.content}
         page.locator("#sam-file").set_input_files(file)
         times.append(page.evaluate(FIRST, each.name))
-        ratios.append(times[-1] / (1000 * p))
         page.wait_for_selector(f".sam[data-encoded='{each.name}:0']", timeout=120_000)
         page.wait_for_timeout(3000)
     page.context.close()
-    note = f"median of {IMAGES}: {statistics.median(times[1:]):.0f} ms, longest {max(times[1:]):.0f} ms; {busy()}"
+    took = statistics.median(times[1:])
+    note = f"median of {IMAGES}: {took:.0f} ms, longest {max(times[1:]):.0f} ms; P = {1000 * p:.0f} ms; {busy()}"
     what = "new image of 1024 x 1024 to its first preview"
-    return Row(what, statistics.median(ratios[1:]), "P", 8, False, note)
+    return Row(what, took / (1000 * p), "P", 8, False, note)
 
 
 def _hover(browser: Any, server: Server) -> Iterator[Row]:
