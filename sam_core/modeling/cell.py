@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sam_core.errors import CheckpointError
-from sam_core.modeling.layers import Block, LayerNorm2d
+from sam_core.modeling.layers import Block, LayerNorm2d, NormedConv, normalised
 from sam_core.modeling.mask_decoder import MaskDecoder
 from sam_core.modeling.prompt_encoder import (
     BOTTOM_RIGHT,
@@ -88,10 +88,6 @@ class CellConfig:
         return asdict(self)
 
 
-def _halve(width_in: int, width_out: int) -> nn.Sequential:
-    return nn.Sequential(LayerNorm2d(width_in), nn.Conv2d(width_in, width_out, 2, stride=2))
-
-
 class CellEncoder(nn.Module):
     """Image to tokens at stride 8 and finer features at strides 4 and 2."""
 
@@ -104,15 +100,15 @@ class CellEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(stem, stem, 3, padding=1),
         )
-        self.down = nn.ModuleList(_halve(a, b) for a, b in zip((stem, *widths[:2]), widths, strict=True))
+        self.down = nn.ModuleList(NormedConv(a, b, stride=2) for a, b in zip((stem, *widths[:2]), widths, strict=True))
         self.stages = nn.ModuleList(
             nn.Sequential(*(Block(w) for _ in range(d))) for w, d in zip(widths, depths, strict=True)
         )
-        self.from_coarse = nn.Sequential(LayerNorm2d(widths[2]), nn.Conv2d(widths[2], config.width, 1))
-        self.from_middle = nn.Sequential(LayerNorm2d(widths[1]), nn.Conv2d(widths[1], config.width, 1))
+        self.from_coarse = NormedConv(widths[2], config.width)
+        self.from_middle = NormedConv(widths[1], config.width)
         self.merge = nn.Sequential(Block(config.width), Block(config.width), LayerNorm2d(config.width))
-        self.fine4 = nn.Sequential(LayerNorm2d(widths[0]), nn.Conv2d(widths[0], config.fine[0], 1))
-        self.fine2 = nn.Sequential(LayerNorm2d(stem), nn.Conv2d(stem, config.fine[1], 1))
+        self.fine4 = NormedConv(widths[0], config.fine[0])
+        self.fine2 = NormedConv(stem, config.fine[1])
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Encode `pixels` (B, 3, H, W) in [0, 1], H and W multiples of 16.
@@ -122,10 +118,10 @@ class CellEncoder(nn.Module):
         tokens, fine4, fine2
             (B, width, H/8, W/8), (B, fine[0], H/4, W/4) and (B, fine[1], H/2, W/2).
         """
-        at2 = self.stem(4 * pixels - 2)
-        at4 = self.stages[0](self.down[0](at2))
-        at8 = self.stages[1](self.down[1](at4))
-        at16 = self.stages[2](self.down[2](at8))
+        at2 = normalised(self.stem(4 * pixels - 2))
+        at4 = normalised(self.stages[0](self.down[0](at2)))
+        at8 = normalised(self.stages[1](self.down[1](at4)))
+        at16 = normalised(self.stages[2](self.down[2](at8)))
         coarse = F.interpolate(self.from_coarse(at16), scale_factor=2.0, mode="nearest")
         tokens = self.merge(coarse + self.from_middle(at8))
         return tokens, self.fine4(at4), self.fine2(at2)

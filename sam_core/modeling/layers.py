@@ -46,15 +46,42 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` (B, C, H, W); the same shape and dtype come back."""
-        # In channels-last memory the permutations are free and the fused kernel runs over contiguous channels.
-        last = x.permute(0, 2, 3, 1)
-        return by_bands(self._normalised, last, last.shape[-1]).permute(0, 3, 1, 2)
+        return normalised(x, self.weight, self.bias, eps=self.eps)
 
-    def _normalised(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight, self.bias
-        if x.dtype == torch.bfloat16 and x.shape[-1] < NARROW and x.device.type == "cpu":
-            return F.layer_norm(x.float(), x.shape[-1:], weight.float(), bias.float(), self.eps).to(x.dtype)
-        return F.layer_norm(x, x.shape[-1:], weight, bias, self.eps)
+
+def normalised(x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float = 1e-6) -> Tensor:
+    """Normalise `x` (B, C, H, W) over the channels; without weight and bias to a mean of 0 and a variance of 1."""
+    # In channels-last memory the permutations are free and the fused kernel runs over contiguous channels.
+    last = x.permute(0, 2, 3, 1)
+    shape = last.shape[-1:]
+
+    def work(rows: Tensor) -> Tensor:
+        if rows.dtype == torch.bfloat16 and shape[0] < NARROW and rows.device.type == "cpu":
+            w, b = (None if each is None else each.float() for each in (weight, bias))
+            return F.layer_norm(rows.float(), shape, w, b, eps).to(rows.dtype)
+        return F.layer_norm(rows, shape, weight, bias, eps)
+
+    return by_bands(work, last, shape[0]).permute(0, 3, 1, 2)
+
+
+class NormedConv(nn.Sequential):
+    """`LayerNorm2d` and a convolution without padding, of an image that is normalised already.
+
+    What several of them look at is so normalised once. Weight and bias of the norm are multiplied into those of the
+    convolution, which are few numbers where the image has many.
+    """
+
+    NAMES = ("0.weight", "0.bias", "1.weight", "1.bias")
+
+    def __init__(self, width_in: int, width_out: int, *, stride: int = 1) -> None:
+        super().__init__(LayerNorm2d(width_in), nn.Conv2d(width_in, width_out, stride, stride=stride))
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `normalised` x (B, C, H, W) to (B, C', H / stride, W / stride)."""
+        scale, shift, weight, bias = (self.get_parameter(name) for name in self.NAMES)
+        moved = bias + (weight * shift[:, None, None]).sum(dim=(1, 2, 3))
+        return F.conv2d(x, weight * scale[:, None, None], moved, stride=self.stride)
 
 
 class FeedForward(nn.Module):
@@ -100,8 +127,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to the same shape."""
         y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
-        y = by_bands(self._perceptron, y, self.expand.out_features)
-        return x + y.permute(0, 3, 1, 2).to(x.dtype)
+        weight, bias = self.scale.unsqueeze(1) * self.project.weight, self.scale * self.project.bias
 
-    def _perceptron(self, y: Tensor) -> Tensor:
-        return self.scale * self.project(F.gelu(self.expand(y)))
+        def perceptron(rows: Tensor) -> Tensor:
+            return F.linear(F.gelu(self.expand(rows)), weight, bias)
+
+        return x + by_bands(perceptron, y, self.expand.out_features).permute(0, 3, 1, 2).to(x.dtype)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sam_core.modeling import layers
-from sam_core.modeling.layers import Block, LayerNorm2d, by_bands
+from sam_core.modeling.layers import Block, LayerNorm2d, NormedConv, by_bands, normalised
 
 
 @pytest.mark.parametrize("band", [1, 7, 64, 1 << 20])
@@ -41,3 +41,23 @@ def test_few_channels_are_normalised_as_many_are(channels: int) -> None:
     with torch.inference_mode():
         exact = norm(x)
         torch.testing.assert_close(norm.bfloat16()(x.bfloat16()).float(), exact, rtol=0.02, atol=0.03)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_of_what_is_normalised_is_norm_and_convolution(stride: int) -> None:
+    torch.manual_seed(0)
+    both, x = NormedConv(6, 10, stride=stride), torch.randn(2, 6, 8, 12)
+    norm, conv = both
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+        torch.testing.assert_close(both(normalised(x)), conv(norm(x)))
+
+
+def test_the_scale_of_a_block_is_that_of_its_branch() -> None:
+    torch.manual_seed(0)
+    block, x = Block(6), torch.randn(2, 6, 5, 9)
+    with torch.no_grad():
+        branch = block(x) - x
+        block.scale.copy_(torch.arange(6.0))
+        torch.testing.assert_close(block(x) - x, branch * torch.arange(6.0)[:, None, None], rtol=1e-5, atol=1e-5)
