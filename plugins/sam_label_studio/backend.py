@@ -114,7 +114,7 @@ class Backend:
         with self._loading:
             if self._model is None:
                 started = time.monotonic()
-                self._model = SerialSegmenter(self._load())
+                self._model = SerialSegmenter.loaded(self._load)
                 log.info("loaded the model in %.1f s", time.monotonic() - started)
             return self._model
 

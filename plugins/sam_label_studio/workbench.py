@@ -61,14 +61,14 @@ class Workbench:
         controls = _controls(project)
         if controls.problems:
             raise ConfigError("; ".join(controls.problems))
-        model, images = SerialSegmenter(self.load()), self.settings.images()
+        model, images = SerialSegmenter.loaded(self.load), self.settings.images()
         mode, options = cast("Mode", self.settings.mode), self.settings.options()
         return lambda task: predict_task(task, controls, model, self.cache, images, mode=mode, options=options)
 
     def encoder(self, project: Project) -> Callable[[Json], int]:
         """Return what encodes all pages of a task, and tells how many these are."""
         controls = _controls(project)
-        model, images = SerialSegmenter(self.load()), self.settings.images()
+        model, images = SerialSegmenter.loaded(self.load), self.settings.images()
         return lambda task: encode_pages(task, controls, model, self.cache, images)
 
     def reader(self, project: Project) -> Read:

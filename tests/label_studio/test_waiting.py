@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -22,20 +23,20 @@ LONG = 30.0  # seconds: a test that waits so long has failed
 
 def _served(asked: list[bool]) -> list[bool]:
     """Let some ask for a turn, urgent or not, while it is taken; return in which order they have it."""
-    turns, order, threads = Turns(), [], []
+    turns, order, taken, is_free = Turns(), [], threading.Event(), threading.Event()
 
-    def take(urgent: bool) -> None:
-        with turns.taken(urgent=urgent):
-            order.append(urgent)
+    def take() -> None:
+        taken.set()
+        is_free.wait(LONG)
 
-    with turns.taken(urgent=True):
+    with ThreadPoolExecutor(1 + len(asked)) as people:
+        people.submit(turns.do, take, urgent=True)
+        taken.wait(LONG)
         for i, urgent in enumerate(asked):
-            threads.append(threading.Thread(target=take, args=(urgent,)))
-            threads[-1].start()
+            people.submit(turns.do, partial(order.append, urgent), urgent=urgent)
             while turns.waiting <= i:
                 pass
-    for thread in threads:
-        thread.join(LONG)
+        is_free.set()
     return order
 
 
@@ -48,12 +49,19 @@ def test_who_is_patient_does_not_wait_for_ever() -> None:
     assert 0 < order.index(False) <= IN_A_ROW
 
 
-def test_a_turn_is_given_back_after_an_error() -> None:
+def test_an_error_is_told_to_who_asked_and_costs_nobody_else_a_turn() -> None:
     turns = Turns()
-    with suppress(KeyError), turns.taken(urgent=True):
-        raise KeyError
-    with turns.taken(urgent=False):
-        assert turns.waiting == 0
+    with pytest.raises(KeyError):
+        turns.do(partial({}.__getitem__, "missing"), urgent=True)
+    assert turns.do(lambda: 7, urgent=False) == 7
+    assert turns.waiting == 0
+
+
+def test_all_is_done_in_one_thread() -> None:
+    turns = Turns()
+    with ThreadPoolExecutor(8) as people:
+        asked = [people.submit(turns.do, threading.get_ident, urgent=i % 2 == 0) for i in range(40)]
+    assert len({each.result() for each in asked}) == 1
 
 
 # -- jobs done ahead -------------------------------------------------------------------------------------------------
