@@ -270,7 +270,19 @@ class _Stack(Sequence[Embedding]):
 def _save(folder: Path, embedding: Embedding) -> None:
     import zarr
 
-    _fill(zarr.open_group(folder, mode="w"), embedding)
+    _fill(zarr.create_group(folder, attributes=_about(embedding)), embedding)
+
+
+def _about(embedding: Embedding) -> dict[str, Any]:
+    tiling = embedding.tiling
+    return {
+        "format": FORMAT,
+        "levels": len(embedding.features),
+        "image_shape": list(embedding.image_shape),
+        "tiling": None if tiling is None else [list(tiling.tile), list(tiling.halo)],
+        "model": embedding.model,
+        "overview": embedding.overview is not None,
+    }
 
 
 def _fill(group: zarr.Group, embedding: Embedding) -> None:
@@ -281,17 +293,6 @@ def _fill(group: zarr.Group, embedding: Embedding) -> None:
     """
     from zarr.codecs import Crc32cCodec
 
-    tiling = embedding.tiling
-    group.attrs.update(
-        {
-            "format": FORMAT,
-            "levels": len(embedding.features),
-            "image_shape": list(embedding.image_shape),
-            "tiling": None if tiling is None else [list(tiling.tile), list(tiling.halo)],
-            "model": embedding.model,
-            "overview": embedding.overview is not None,
-        }
-    )
     for i, level in enumerate(embedding.features):
         array = group.create_array(
             f"level_{i}",
@@ -304,7 +305,7 @@ def _fill(group: zarr.Group, embedding: Embedding) -> None:
         )
         array[...] = level
     if embedding.overview is not None:
-        _fill(group.create_group("overview"), embedding.overview)
+        _fill(group.create_group("overview", attributes=_about(embedding.overview)), embedding.overview)
 
 
 def _embedding(group: zarr.Group) -> Embedding:
