@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import base64
-import io
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from PIL import Image
-
-from sam_core import Masks, Prompt, Sam, Segmenter, to_rgb8
+from sam_core import Masks, Prompt, Sam, Segmenter
 from sam_space import edits
+from sam_space.actions import ACTIONS
 from sam_space.catalogue import Offer, base
 from sam_space.engine import Engine, Stopped
 from sam_space.examples import EXAMPLES
 from sam_space.export import KINDS, Result, Taken, taken
-from sam_space.frame import box_of_page, number, page_of_box, page_of_point, point_of_page, sent
+from sam_space.frame import sent
 from sam_space.gate import Gate
+from sam_space.given import Sent, place_on, plane_of
 from sam_space.limits import Limits
 from sam_space.models import Load, Models
 from sam_space.picture import Picture, read_upload
@@ -27,15 +26,12 @@ from sam_space.rates import Rate
 from sam_space.refusal import Refusal
 from sam_space.runtime import Preparing
 from sam_space.script import script
-from sam_space.size import area
+from sam_space.shown import looked_at, object_on, png, prompt_of, score_of
 from sam_space.visitors import Visitor, Visitors
-from sam_space.work import Box, Click, Drawn, Object, Stroke, Work
+from sam_space.work import Click, Object, Work
 
-Sent: TypeAlias = Mapping[str, Any]
 Tell: TypeAlias = Callable[[dict[str, Any]], None]
 Stop: TypeAlias = Callable[[], bool]
-STROKE_POINTS = 2000
-LARGEST_PEN = 200.0
 
 
 class Desk:
@@ -101,10 +97,10 @@ class Desk:
         """Make the examples, and encode the one that is open first; the model is warm then."""
         for example in EXAMPLES:
             picture = self.examples[example.name] = example.picture()
-            self._pages[picture.key, 0] = _png(_looked_at(picture, 0))
-            small = _looked_at(picture, len(picture.planes) // 2)
+            self._pages[picture.key, 0] = png(looked_at(picture, 0))
+            small = looked_at(picture, len(picture.planes) // 2)
             small.thumbnail((192, 144))
-            self._thumbnails[example.name] = _png(small)
+            self._thumbnails[example.name] = png(small)
         self.engine.pin(next(iter(self.examples.values())))
 
     def prepare_all(self) -> None:
@@ -133,14 +129,14 @@ class Desk:
     def _first(self, visitor: Visitor) -> dict[str, Any] | None:
         """Open the first example, and return all that a page asks of it then; None before there are examples."""
         picture = self.examples.get(EXAMPLES[0].name)
-        png = None if picture is None else self._pages.get((picture.key, 0))
-        if picture is None or png is None or not self.engine.ready(picture, 0):
+        page = None if picture is None else self._pages.get((picture.key, 0))
+        if picture is None or page is None or not self.engine.ready(picture, 0):
             return None
         self.visitors.bring(visitor, picture)
         return {
             "opened": self._opened(visitor, picture),
             "encoded": {"encode_ms": 0.0, "waited_ms": 0.0, "where": self.where},
-            "png": base64.b64encode(png).decode(),
+            "png": base64.b64encode(page).decode(),
         }
 
     def previewer(self) -> dict[str, Any]:
@@ -234,8 +230,8 @@ class Desk:
     def shown(self, visitor: Visitor, plane: Any) -> bytes:
         """Return a plane as it is looked at, a PNG."""
         picture = self.visitors.picture(visitor)
-        index = _plane(picture, plane)
-        return self._pages.get((picture.key, index)) or _png(_looked_at(picture, index))
+        index = plane_of(picture, plane)
+        return self._pages.get((picture.key, index)) or png(looked_at(picture, index))
 
     def thumbnail(self, name: str) -> bytes:
         """Return an example, small, a PNG."""
@@ -250,7 +246,7 @@ class Desk:
     def encode(self, visitor: Visitor, given: Sent, tell: Tell, stop: Stop) -> dict[str, Any]:
         """Encode a plane, telling how many are before it."""
         picture = self.visitors.picture(visitor)
-        plane = _plane(picture, given.get("plane"))
+        plane = plane_of(picture, given.get("plane"))
         self._actions.spend(visitor.key, "requests")
         engine = self.engine_of(visitor)
         tell({"queue": engine.encoding.length})
@@ -269,8 +265,8 @@ class Desk:
         visitor.turn += 1
         mine = visitor.turn
         picture = self.visitors.picture(visitor)
-        plane = _plane(picture, given.get("plane"))
-        y, x = _on(picture, given)
+        plane = plane_of(picture, given.get("plane"))
+        y, x = place_on(picture, given)
         at = Click(y, x, bool(given.get("positive", True)))
         prompt = edits.asked(visitor.history.now, plane, at, fresh=given.get("fresh") is True)
 
@@ -289,7 +285,7 @@ class Desk:
         ms = round(1000 * (time.perf_counter() - start), 1)
         if masks is None or not len(masks):
             return {"mask": None, "doubt": masks is None, "ms": ms, "where": where_of(engine)}
-        return {"mask": sent(masks), "score": _score(masks), "ms": ms, "where": where_of(engine)}
+        return {"mask": sent(masks), "score": score_of(masks), "ms": ms, "where": where_of(engine)}
 
     def features(self, visitor: Visitor, given: Sent) -> bytes:
         """Return a plane encoded, for a browser to answer the pointer itself: see `packed` of the engine.
@@ -298,7 +294,7 @@ class Desk:
         """
         self._features.spend(visitor.key, "requests")
         picture = self.visitors.picture(visitor)
-        plane = _plane(picture, given.get("plane"))
+        plane = plane_of(picture, given.get("plane"))
         made = self.runtime.runtime
         if made is None:
             msg = "previews are answered here, not in the browser"
@@ -316,7 +312,7 @@ class Desk:
         """Change the work: see `ACTIONS`."""
         self._actions.spend(visitor.key, "requests")
         picture = self.visitors.picture(visitor)
-        plane = _plane(picture, given.get("plane"))
+        plane = plane_of(picture, given.get("plane"))
         name = given.get("action")
         change = ACTIONS.get(name) if isinstance(name, str) else None
         if change is None:
@@ -393,7 +389,7 @@ class Desk:
                 raise Refusal(msg, HTTPStatus.OK)
             return stop() or visitor.run != mine
 
-        return picture, _plane(picture, given.get("plane")), halt
+        return picture, plane_of(picture, given.get("plane")), halt
 
     # -- looking and taking ------------------------------------------------------------------------------------------
 
@@ -407,18 +403,18 @@ class Desk:
             new = {d.key: sent(d.mask) for d in (e.drawn[plane] for e in here) if d.key not in visitor.sent}
             visitor.sent.update(new)
             return {
-                "objects": [_object(each, plane, picture) for each in history.now.objects],
+                "objects": [object_on(each, plane, picture) for each in history.now.objects],
                 "model": visitor.model or self.source,
                 "active": history.now.active,
                 "drawn": new,
                 "can_undo": bool(history.before),
                 "can_redo": bool(history.after),
-            } | _prompt(history.now.current(plane))
+            } | prompt_of(history.now.current(plane))
 
     def look(self, visitor: Visitor, given: Sent) -> dict[str, Any]:
         """Return the work as it is on a plane."""
         picture = self.visitors.picture(visitor)
-        return self.view(visitor, _plane(picture, given.get("plane")), anew=given.get("anew") is True)
+        return self.view(visitor, plane_of(picture, given.get("plane")), anew=given.get("anew") is True)
 
     def take(self, visitor: Visitor, given: Sent) -> Taken:
         """Make a file: of the objects named in `numbers`, or of all."""
@@ -440,182 +436,13 @@ class Desk:
         wanted = given.get("numbers")
         if isinstance(wanted, list):
             objects = [each for each in objects if each.number in wanted]
-        return Result(picture, _plane(picture, given.get("plane")), tuple(objects), {"": self.source})
+        return Result(picture, plane_of(picture, given.get("plane")), tuple(objects), {"": self.source})
 
     def change(self, visitor: Visitor, work: Work) -> None:
         """Take a step that can be undone."""
         visitor.history = visitor.history.then(work, self.limits.steps)
 
 
-def _looked_at(picture: Picture, plane: int) -> Image.Image:
-    return Image.fromarray(to_rgb8(picture.planes[plane]))
-
-
-def _png(image: Image.Image) -> bytes:
-    # Gray goes as gray: a third to pack, to send and to unpack.
-    red, green, blue = image.split()
-    if red.tobytes() == green.tobytes() == blue.tobytes():
-        image = red
-    out = io.BytesIO()
-    image.save(out, "PNG", compress_level=1)
-    return out.getvalue()
-
-
-def _plane(picture: Picture, plane: Any) -> int:
-    if plane is None:
-        return 0
-    if isinstance(plane, bool) or not isinstance(plane, int) or not 0 <= plane < len(picture.planes):
-        msg = f"got a plane that is none, expected 0 to {len(picture.planes) - 1}"
-        raise Refusal(msg)
-    return plane
-
-
-def _on(picture: Picture, given: Sent) -> tuple[float, float]:
-    y, x = point_of_page(given.get("x"), given.get("y"))
-    height, width = picture.shape
-    if not (-0.5 <= y < height - 0.5 and -0.5 <= x < width - 0.5):
-        msg = f"got a place outside the picture of {width} x {height} pixels"
-        raise Refusal(msg)
-    return y, x
-
-
-def _score(masks: Masks) -> float:
-    return round(float(masks.scores[0]), 3)
-
-
 def where_of(engine: Engine) -> str:
     """Say where an engine computes."""
     return str(getattr(engine.model, "device", "cpu"))
-
-
-def _object(each: Object, plane: int, picture: Picture | None) -> dict[str, Any]:
-    about = {"number": each.number, "name": each.name, "colour": each.colour, "planes": sorted(each.drawn)}
-    drawn = each.drawn.get(plane)
-    if drawn is None:
-        return about
-    size = int(drawn.mask.areas[0]) if picture is None else area(drawn.mask, picture.shrunk, picture.own_shape)
-    return about | {"key": drawn.key, "area": size, "score": _score(drawn.mask)}
-
-
-def _prompt(drawn: Drawn | None) -> dict[str, Any]:
-    """Return what is shown of how the active object came about: its clicks, its box, what else it could be."""
-    if drawn is None:
-        return {"clicks": [], "box": None, "candidates": [], "chosen": 0}
-    box = drawn.box
-    return {
-        "clicks": [[*page_of_point(c.y, c.x), int(c.positive)] for c in drawn.clicks],
-        "box": None if box is None else page_of_box((box.y0, box.x0, box.y1, box.x1)),
-        "candidates": [
-            sent(drawn.candidates, i) | {"score": _score(drawn.candidates[[i]])} for i in range(len(drawn.candidates))
-        ],
-        "chosen": drawn.chosen,
-    }
-
-
-Change: TypeAlias = Callable[[Desk, Visitor, Picture, int, Sent], None]
-
-
-def _click(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    y, x = _on(picture, given)
-    at = Click(y, x, given.get("positive", True) is True, visitor.model)
-    fresh = given.get("fresh") is True
-    desk.change(
-        visitor,
-        edits.click(visitor.history.now, plane, at, desk.ask(visitor, picture, plane), desk.limits, fresh=fresh),
-    )
-
-
-def _box(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    y0, x0, y1, x1 = box_of_page(given.get("box"))
-    height, width = picture.shape
-    at = Box(max(y0, 0.0), max(x0, 0.0), min(y1, float(height)), min(x1, float(width)), visitor.model)
-    if at.y1 - at.y0 < 1 or at.x1 - at.x0 < 1:
-        msg = "got a box of less than a pixel on the picture, expected a larger one"
-        raise Refusal(msg)
-    fresh = given.get("fresh") is True
-    desk.change(
-        visitor, edits.box(visitor.history.now, plane, at, desk.ask(visitor, picture, plane), desk.limits, fresh=fresh)
-    )
-
-
-def _choose(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    desk.change(visitor, edits.choose(visitor.history.now, plane, _whole(given, "index")))
-
-
-def _stroke(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    points = given.get("points")
-    if not isinstance(points, list) or not 1 <= len(points) <= STROKE_POINTS:
-        msg = f"got a stroke without points or with more than {STROKE_POINTS}; make shorter ones"
-        raise Refusal(msg)
-    if not all(isinstance(each, list) and len(each) == 2 for each in points):
-        msg = "got a stroke of something other than points, expected a list of [x, y]"
-        raise Refusal(msg)
-    radius = number(given.get("radius"), "a radius")
-    if not 0.5 <= radius <= LARGEST_PEN:
-        msg = f"got a brush of radius {radius:g}, expected 0.5 to {LARGEST_PEN:g} pixels"
-        raise Refusal(msg)
-    at = Stroke(tuple(point_of_page(x, y) for x, y in points), radius, given.get("add", True) is True)
-    desk.change(visitor, edits.stroke(visitor.history.now, plane, at, picture.shape, desk.limits))
-
-
-def _rename(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    name = given.get("name")
-    if not isinstance(name, str):
-        msg = "got a name that is no text"
-        raise Refusal(msg)
-    desk.change(visitor, edits.rename(visitor.history.now, _whole(given, "number"), name))
-
-
-def _recolour(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    desk.change(visitor, edits.recolour(visitor.history.now, _whole(given, "number"), str(given.get("colour"))))
-
-
-def _delete(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    desk.change(visitor, edits.delete(visitor.history.now, _whole(given, "number")))
-
-
-def _select(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    wanted = None if given.get("number") is None else _whole(given, "number")
-    visitor.history = visitor.history.aside(edits.select(visitor.history.now, wanted))
-
-
-def _clear(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    if visitor.history.now.objects:
-        desk.change(visitor, Work(next_number=visitor.history.now.next_number))
-
-
-def _undo(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    visitor.history = visitor.history.undo()
-
-
-def _redo(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    visitor.history = visitor.history.redo()
-
-
-def _stop(desk: Desk, visitor: Visitor, picture: Picture, plane: int, given: Sent) -> None:
-    visitor.run += 1
-
-
-def _whole(given: Sent, name: str) -> int:
-    value = given.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        msg = f"got {name} that is no whole number"
-        raise Refusal(msg)
-    return value
-
-
-ACTIONS: dict[str, Change] = {
-    "click": _click,
-    "box": _box,
-    "choose": _choose,
-    "stroke": _stroke,
-    "rename": _rename,
-    "recolour": _recolour,
-    "delete": _delete,
-    "select": _select,
-    "clear": _clear,
-    "undo": _undo,
-    "redo": _redo,
-    "stop": _stop,
-}
-"""What can be done to the work, by name."""

@@ -23,8 +23,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from sam_core import SamError
-from sam_space.desk import Desk, Sent, Stop, Tell
+from sam_space.desk import Desk, Stop, Tell
 from sam_space.engine import Stopped
+from sam_space.given import Sent
 from sam_space.refusal import Refusal
 from sam_space.visitors import Visitor
 
