@@ -12,8 +12,8 @@ import pytest
 
 from tests.hub.server import FakeHub
 from tests.space.conftest import started
-from tests.space.test_browser import MIDDLES, Visit
 from tests.space.test_models import GIB, TOY, checkpoint, published
+from tests.space.visit import MIDDLES, Visit
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,7 @@ import pytest
 
 from sam_core import samples
 from tests.space.drive import drawn
-from tests.space.test_browser import CELLS, MIDDLES, Visit, iou
+from tests.space.visit import CELLS, MIDDLES, Visit, iou
 
 pytestmark = pytest.mark.slow
 

@@ -23,7 +23,7 @@ from publisher.space import build_space, build_wheel
 from sam_core import samples, to_rgb8
 from sam_space.decoder.ort import FILES, RuntimeUnavailableError, ort_folder
 from tests.space.conftest import ROOT, SPACE, started
-from tests.space.test_browser import MIDDLES, Visit, iou, truth
+from tests.space.visit import MIDDLES, Visit, iou, truth
 
 pytestmark = [
     pytest.mark.slow,
