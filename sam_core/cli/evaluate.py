@@ -17,10 +17,11 @@ from sam_core.cli.common import Device, Json, Model, Revision
 from sam_core.cli.screen import Screen
 
 if TYPE_CHECKING:
-    from sam_core.evaluation import EvaluateOptions, ImageResult, Item
+    from sam_core.evaluation import EvaluateOptions, ImageResult, Item, Stack
     from sam_core.types import Segmenter
 
 COMPARED = ("1 click", "3 clicks", "8 clicks", "box", "box edge", "1 click mSA", "mSA", "AP50")  # shown of a comparison
+JOINED = "stacks in 3D: planes joined, as good as joining can be, the planes by themselves, and the baseline joined"
 HIDDEN = ["emps", "coco_permissive"]  # crops of published figures; photographs that need their authors' names
 
 
@@ -57,16 +58,19 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure a model on labelled images: by clicks, by a box, and by segmenting everything."""
-    from sam_core.evaluation import EvaluateOptions, by_acquisition, by_size, read_items, summarise
+    from sam_core.evaluation import EvaluateOptions, by_acquisition, by_size, read_items, read_stacks, summarise
     from sam_core.evaluation import compare as compare_results
 
     out.mkdir(parents=True, exist_ok=True)
     options = EvaluateOptions(clicks=clicks, max_objects=max_objects, automatic=automatic, baseline=baseline)
-    items = [item for folder in folders for item in read_items(folder, None if split == "all" else split)]
+    part = None if split == "all" else split
+    items = [item for folder in folders for item in read_items(folder, part)]
+    stacks = [stack for folder in folders for stack in read_stacks(folder, part)] if automatic else []
     sources = [model, compare] if compare else [model]
     models = [common.load_model(source, revision=revision, device=device) for source in sources]
     with Screen(as_json) as screen:
         results = [_measured(screen, *pair, items, options) for pair in zip(sources, models, strict=True)]
+        whole = [_measured_whole(screen, *pair, stacks, options) for pair in zip(sources, models, strict=True)]
         shown = [replace(item, shareable=item.shareable and item.set not in hide) for item in items]
         sheets = _sheets(screen, models[0], shown, results[0], options, worst) if worst else []
     record = {
@@ -76,10 +80,12 @@ def evaluate(
         "rows": summarise(results[0]),
         "by_acquisition": by_acquisition(results[0]),
         "by_size": by_size(results[0]),
+        "stacks": whole[0],
     }
     if compare:
         record |= {"compared_with": compare, "compared_fingerprint": models[1].fingerprint}
         record |= {"comparison": compare_results(*results), "compared_rows": summarise(results[1])}
+        record["compared_stacks"] = whole[1]
     _report(screen, out, record, by, sheets)
 
 
@@ -89,6 +95,16 @@ def _measured(
     from sam_core.evaluation import evaluate_items
 
     return list(screen.follow(evaluate_items(model, items, options), name, len(items)))
+
+
+def _measured_whole(
+    screen: Screen, name: str, model: Segmenter, stacks: Sequence[Stack], options: EvaluateOptions
+) -> list[dict[str, Any]]:
+    """Measure a model on stacks as a whole."""
+    from sam_core.evaluation import evaluate_stacks
+
+    measured = evaluate_stacks(model, stacks, options)
+    return [each.row for each in (screen.follow(measured, f"{name}, stacks", len(stacks)) if stacks else ())]
 
 
 def _sheets(
@@ -115,7 +131,7 @@ def _report(screen: Screen, out: Path, record: Mapping[str, Any], by: Sequence[B
     """Write what was measured, and show it."""
     from sam_core.evaluation import markdown
 
-    tables = list(_tables(record))
+    tables = [(kind, title, rows) for kind, title, rows in _tables(record) if rows]
     text = "".join(f"### {title}\n\n{markdown(rows)}\n" for _, title, rows in tables)
     for path, content in ((out / "results.json", json.dumps(record, indent=2) + "\n"), (out / "results.md", text)):
         with placed(path) as beside:
@@ -136,9 +152,11 @@ def _tables(record: Mapping[str, Any]) -> Iterator[tuple[str, str, list[dict[str
     for kind, rows in (("", record["rows"]), *((by.value, record[f"by_{by.value}"]) for by in By)):
         for title, part in sections(rows):
             yield kind, title + (f", by {kind}" if kind else ""), part
+    yield "", JOINED, record["stacks"]
     if "comparison" in record:
         for title, part in sections(record["compared_rows"]):
             yield "", f"{record['compared_with']}: {title}", part
+        yield "", f"{record['compared_with']}: {JOINED}", record["compared_stacks"]
         yield "", f"{record['model']} (first) and {record['compared_with']} (second)", record["comparison"]
 
 

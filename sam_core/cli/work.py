@@ -109,13 +109,13 @@ class Found:
         return len(np.unique(self.labels[self.labels > 0]))
 
 
-def find_everything(encode: Encoder, planes: Sequence[Plane], follow: Follow, *, min_iou: float = 0.5) -> Found:
-    """Segment everything in every plane; what overlaps by `min_iou` in neighbouring planes is one object."""
+def find_everything(encode: Encoder, planes: Sequence[Plane], follow: Follow) -> Found:
+    """Segment everything in every plane; what overlaps enough in neighbouring planes is one object, see `stitch`."""
     steps = follow(planes, "planes") if len(planes) > 1 else planes
     masks = [_everything(encode, plane, follow) for plane in steps]
     if not _is_stack(planes):
         return Found(masks, masks[0].to_labels())
-    return Found(masks, stitch([each.to_labels() for each in masks], min_iou=min_iou))
+    return Found(masks, stitch([each.to_labels() for each in masks]))
 
 
 def _is_stack(planes: Sequence[Plane]) -> bool:

@@ -14,6 +14,7 @@ from sam_core.embedding import Embedding
 from sam_core.evaluation.clicker import deepest, next_click
 from sam_core.masks import Masks
 from sam_core.prompt import Prompt
+from sam_core.segment_all import SegmentAllOptions, segment_all
 from sam_core.types import Mask, Segmenter
 
 
@@ -70,6 +71,11 @@ def box(model: Segmenter, embedding: Embedding, truth: Masks) -> Round:
     masks = model.decode(embedding, prompts) if prompts else Masks.empty(truth.shape)
     answers = _in_order(masks, len(prompts))
     return Round(tuple(prompts), tuple(answers), None, len(prompts), time.perf_counter() - began)
+
+
+def everything(model: Segmenter, embedding: Embedding, options: SegmentAllOptions | None = None) -> Masks:
+    """Ask for no object in particular."""
+    return Masks.merge([Masks.empty(embedding.image_shape), *segment_all(model, embedding, options)])
 
 
 def kept(prompt: Prompt, answer: Masks) -> NDArray[np.int64]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,24 @@ class Item:
         return cls(name, set, modality, modality, lambda: (image, np.asarray(labels, np.int32)))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Stack:
+    """A labelled stack, read when it is asked for.
+
+    Parameters
+    ----------
+    name, set, modality
+        As those of an `Item`.
+    read
+        Returns the planes, each (H, W, 3) uint8 in one contrast, and labels (Z, H, W) int32.
+    """
+
+    name: str
+    set: str
+    modality: str
+    read: Callable[[], tuple[Sequence[Plane], Labels]] = field(repr=False)
+
+
 def read_items(folder: str | Path, split: str | None = "test") -> Iterator[Item]:
     """Yield the labelled planes of a folder, or of the folders in it.
 
@@ -111,6 +130,23 @@ def read_items(folder: str | Path, split: str | None = "test") -> Iterator[Item]
     shareable = {each: _may_be_shown(each) for each in files}
     for each, record in records:
         yield from _items_of(each, {"shareable": shareable[each], **record}, files[each])
+
+
+def read_stacks(folder: str | Path, split: str | None = "test") -> Iterator[Stack]:
+    """Yield the stacks of a folder, or of the folders in it, whole; see `read_items`. There may be none.
+
+    Raises
+    ------
+    ImageError
+        An `items.json` cannot be understood; when a stack is read: so is the stack.
+    """
+    for home in _sets(Path(folder)):
+        for record in _records(home, split):
+            path = home / f"{record['name']}.npz"
+            if path.is_file():
+                yield Stack(
+                    record["name"], home.resolve().name, str(record.get("modality", "")), partial(_read_whole, path)
+                )
 
 
 def _sets(folder: Path) -> list[Path]:
@@ -164,9 +200,21 @@ def _items_of(folder: Path, record: Mapping[str, Any], files: Files) -> Iterator
         yield Item(name, home, group, modality, lambda: _read_pair(folder, name, files), shareable)
         return
     volume, labels = _read_stack(stack)
-    limits = tuple(np.percentile(volume, (LOW, HIGH)))
+    limits = _limits(volume)
     for index in np.flatnonzero(labels.any(axis=(1, 2))):
         yield Item(f"{name}[{index}]", home, group, modality, _reader(volume[index], labels[index], limits), shareable)
+
+
+def _read_whole(path: Path) -> tuple[Sequence[Plane], Labels]:
+    volume, labels = _read_stack(path)
+    limits = _limits(volume)
+    return [to_rgb8(plane, limits=limits) for plane in volume], labels.astype(np.int32)
+
+
+def _limits(volume: Plane) -> tuple[float, float]:
+    # One contrast for the whole stack: an empty plane must not be stretched into noise.
+    low, high = np.percentile(volume, (LOW, HIGH))
+    return float(low), float(high)
 
 
 def _read_stack(path: Path) -> tuple[Plane, Plane]:
@@ -182,9 +230,8 @@ def _read_stack(path: Path) -> tuple[Plane, Plane]:
     return volume, labels
 
 
-def _reader(plane: Plane, labels: Plane, limits: tuple[Any, ...]) -> Callable[[], tuple[Plane, Labels]]:
-    # One contrast for the whole stack: an empty plane must not be stretched into noise.
-    return lambda: (to_rgb8(plane, limits=(float(limits[0]), float(limits[1]))), labels.astype(np.int32))
+def _reader(plane: Plane, labels: Plane, limits: tuple[float, float]) -> Callable[[], tuple[Plane, Labels]]:
+    return lambda: (to_rgb8(plane, limits=limits), labels.astype(np.int32))
 
 
 def _read_pair(folder: Path, name: str, files: Files) -> tuple[Plane, Labels]:

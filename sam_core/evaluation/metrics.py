@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from sam_core.labels import renumber
 from sam_core.types import Mask
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * i, 2) for i in range(10))  # .50, .55, ... .95
+Accuracy: TypeAlias = tuple[float, float]
+"""Mean segmentation accuracy, and precision at IoU .5."""
 EDGE = 2  # pixels; of an 11 px nucleus two thirds, of a 100 px cell a rim
 
 
@@ -91,6 +94,19 @@ def msa(iou: NDArray[np.floating], thresholds: Sequence[float] = THRESHOLDS) -> 
     0.6
     """
     return float(np.mean([precision(iou, threshold) for threshold in thresholds]))
+
+
+def accuracy_of(truth: NDArray[np.integer], found: NDArray[np.integer]) -> Accuracy:
+    """Return `msa`, and `precision` at an IoU of .5, of a label image or volume.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> accuracy_of(np.array([[1, 1, 0, 2]]), np.array([[5, 5, 0, 0]]))
+    (0.5, 0.5)
+    """
+    iou = iou_table(truth, found)
+    return msa(iou), precision(iou, 0.5)
 
 
 def iou_of_crops(first: Mask, at: tuple[int, int], second: Mask, other: tuple[int, int]) -> float:

@@ -14,17 +14,15 @@ from sam_core.evaluation import asking
 from sam_core.evaluation.asking import Round
 from sam_core.evaluation.baseline import otsu_watershed
 from sam_core.evaluation.dataset import Item
-from sam_core.evaluation.metrics import boundary_iou, iou_of_crops, iou_table, msa, precision
+from sam_core.evaluation.metrics import Accuracy, accuracy_of, boundary_iou, iou_of_crops, iou_table
 from sam_core.masks import Masks
-from sam_core.segment_all import SegmentAllOptions, segment_all
+from sam_core.segment_all import SegmentAllOptions
 from sam_core.types import Labels, Segmenter
 
 DRAWN = (1, 3)  # after how many clicks the answers are also counted as a segmentation of the image
 CANDIDATES = 3
 
 Floats = NDArray[np.float64]
-Accuracy = tuple[float, float]
-"""Mean segmentation accuracy, and precision at IoU .5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,19 +165,19 @@ def evaluate_item(model: Segmenter, item: Item, options: EvaluateOptions | None 
     rounds, box = asking.click(model, embedding, truth, options.clicks), asking.box(model, embedding, truth)
     measures, accuracy, seconds["click"] = _clicks(truth, asked, rounds, options.clicks)
     measures["box"], measures["box_edges"], measures["box_scores"] = _counted(truth, box)
-    accuracy |= _accuracy("box", asked, _as_labels(box)) if len(truth) else {}
+    if len(truth):
+        accuracy["box"] = accuracy_of(asked, _as_labels(box))
 
     found, matched = 0, np.full(len(truth), np.nan)
     if options.automatic:
         started = time.perf_counter()
-        parts = list(segment_all(model, embedding, options.segment_all))
-        everything = Masks.merge([Masks.empty(embedding.image_shape), *parts])
+        everything = asking.everything(model, embedding, options.segment_all)
         seconds["everything"] = time.perf_counter() - started
         drawn, found = everything.to_labels(), len(everything)
-        accuracy |= _accuracy("automatic", labels, drawn)
+        accuracy["automatic"] = accuracy_of(labels, drawn)
         matched = iou_table(asked, drawn).max(axis=1, initial=0)
     if options.baseline:
-        accuracy |= _accuracy("baseline", labels, otsu_watershed(image))
+        accuracy["baseline"] = accuracy_of(labels, otsu_watershed(image))
     seconds["all"] = time.perf_counter() - begun
     return ImageResult(
         item.name, item.set, item.modality, item.group, truth.areas, **measures,
@@ -212,7 +210,7 @@ def _clicks(
         if one.candidates is not None:
             measures["candidates"], measures["candidate_scores"] = _candidates(truth, one.candidates)
         if i + 1 in DRAWN and len(truth):
-            accuracy |= _accuracy(f"{i + 1} click{'s' * (i > 0)}", asked, _as_labels(one))
+            accuracy[f"{i + 1} click{'s' * (i > 0)}"] = accuracy_of(asked, _as_labels(one))
         answered, seconds = answered + one.asked, seconds + one.seconds
     return measures, accuracy, seconds / max(1, answered)
 
@@ -247,8 +245,3 @@ def _crops(first: Masks, i: int, second: Masks, j: int) -> tuple[Any, ...]:
 
 def _as_labels(one: Round) -> Labels:
     return Masks.merge(one.answers).to_labels()
-
-
-def _accuracy(name: str, truth: Labels, found: Labels) -> dict[str, Accuracy]:
-    iou = iou_table(truth, found)
-    return {name: (msa(iou), precision(iou, 0.5))}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from sam_core import cli
 from sam_core.cli import common
-from sam_core.evaluation import EvaluateOptions, Item, evaluate_items
+from sam_core.evaluation import EvaluateOptions, Item, Stack, evaluate_items, evaluate_stacks
 from sam_core.evaluation.worst import ANSWER, SIDE, TRUTH, worst_cases, worst_sheets
 from tests.evaluation.test_evaluation import draw
 from tests.fake import FakeSegmenter
@@ -104,3 +104,34 @@ def test_the_worst_come_first_and_not_all_of_one_image() -> None:
     colours = {tuple(pixel) for pixel in sheets["s, 1 click"].reshape(-1, 3)}
     assert {TRUTH, ANSWER} & colours
     assert min(sheets["s, 1 click"].shape[:2]) > SIDE
+
+
+def test_stacks_are_also_measured_whole(run: Run, tmp_path: Path) -> None:
+    labels = np.zeros((4, 24, 24), np.uint16)
+    labels[:3, 2:10, 2:10], labels[1:, 14:20, 14:20] = 1, 2
+    np.savez(tmp_path / "stack.npz", image=labels * 100, label=labels)
+    result = run(tmp_path, "--clicks", 1)
+    assert result.exit_code == 0, result.output
+    assert "stacks in 3D" in result.stdout
+    (row,) = json.loads(Path("evaluation/results.json").read_text())["stacks"]
+    assert {key: row[key] for key in ("stack", "planes", "objects", "found")} == {
+        "stack": "stack", "planes": 4, "objects": 2, "found": 2,
+    }  # fmt: skip
+    assert row["joined mSA"] == row["truth joined mSA"] == row["planes AP50"] == 1
+    assert "baseline mSA" in row
+
+
+def test_joining_costs_what_moves_too_far_between_planes() -> None:
+    labels = np.zeros((2, 24, 24), np.int32)
+    labels[0, 2:10, 2:10] = labels[1, 8:16, 8:16] = 1
+    stack = Stack("moving", "made up", "", lambda: (list((labels * 200).astype(np.uint8)), labels))
+    (found,) = evaluate_stacks(FakeSegmenter(), [stack], EvaluateOptions(baseline=False))
+    assert found.found == 2
+    assert found.accuracy == {"joined": (0.05, 0.5), "truth joined": (0.05, 0.5), "planes": (1.0, 1.0)}
+
+
+def test_an_empty_stack_is_measured() -> None:
+    stack = Stack("empty", "made up", "", lambda: ([np.zeros((8, 8), np.uint8)], np.zeros((1, 8, 8), np.int32)))
+    (found,) = evaluate_stacks(FakeSegmenter(), [stack])
+    assert found.row["joined mSA"] == 1
+    assert "planes mSA" not in found.row
