@@ -43,7 +43,7 @@ class Options:
         How each patch is searched; None: as the model recommends, but with objects that are less certain as well, which
         the limits of a `Batch` then leave out.
     min_iou
-        Least IoU of an object on neighbouring planes; the thicker the planes, the less.
+        Least IoU of an object on neighbouring planes, as in `sam_core.stitch`.
     """
 
     step: int = 1
@@ -51,7 +51,7 @@ class Options:
     cursor: tuple[float, float] | None = None
     only_view: bool = False
     segment: SegmentAllOptions | None = None
-    min_iou: float = 0.5
+    min_iou: float = 0.25
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -98,7 +98,7 @@ class Review:
         if desk.picture is None or desk.canvas is None or view is None or desk.busy:
             return
         source, (plane, region, _) = desk.picture.source, view
-        options = Options(desk.step, region, None, scope == "screen", min_iou=desk.min_iou)
+        options = Options(desk.step, region, None, scope == "screen")
         desk.act("release")
         desk.busy, desk.hint, self._open = True, HINT, True
         self._return = standpoint(desk.viewer)
