@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sam_core import samples
+from sam_space.engine import DOUBT
 from tests.space.drive import drawn
 from tests.space.visit import CELLS, MIDDLES, Visit, iou
 
@@ -95,7 +96,7 @@ def test_what_is_shown_is_what_the_server_would_show_and_what_a_click_takes(visi
     places += [(0.0, 0.0), (width - 0.01, height - 0.01)]
     answer = visit.page.evaluate(ASK, {"base": visit.address + "sam/", "places": places})
     assert answer["why"] == ""
-    alike = []
+    alike, trusted = [], []
     for place, each in zip(places, answer["found"], strict=True):
         shown, told, taken = each["shown"], each["told"], each["taken"]
         assert (shown["where"], told["where"]) == ("browser", "cpu")
@@ -104,10 +105,13 @@ def test_what_is_shown_is_what_the_server_would_show_and_what_a_click_takes(visi
             masks = [drawn(mask, (height, width)) for mask in (shown["mask"], told["mask"], taken)]
             np.testing.assert_array_equal(masks[1], masks[2])
             alike.append(iou(masks[0], masks[2]))
+            trusted.append(each["score"] >= DOUBT)
             assert shown["score"] == pytest.approx(each["score"], abs=0.02), place
     assert len(alike) > 20
-    # They are sent in eight bits, which moves a few pixels of the edge.
-    assert min(alike) > 0.97
+    # Features are sent in eight bits, which moves a pixel of an edge, and more where there is no edge: what the model
+    # answers on the ground, and doubts itself.
+    assert np.min(alike, where=trusted, initial=1) > 0.99
+    assert min(alike) > 0.9
     assert np.mean(alike) > 0.99
 
 
