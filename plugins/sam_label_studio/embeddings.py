@@ -8,12 +8,15 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sam_core import Embedding, EmbeddingCache, Planes, Segmenter, Tiling
 from sam_label_studio.errors import FetchError
 from sam_label_studio.images import ImageSource, shown
 from sam_label_studio.later import Later
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 Key: TypeAlias = tuple[str, str, str, int]
 """Fingerprint of the model, address of Label Studio, address of the image, page."""
@@ -97,7 +100,7 @@ class Embeddings:
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
         try:
-            with self._later.answering(), making:  # who asks for the same page waits for it
+            with self.answering(), making:  # who asks for the same page waits for it
                 found = self._remembered(key)
                 if found is None:
                     with images.open(page.reference, task=page.task) as planes:
@@ -113,12 +116,16 @@ class Embeddings:
             msg = f"got page {page.number} of {shown(page.reference)}, which has {len(planes)}, counted from 0"
             raise FetchError(msg)
         key = _key(model, images, page)
-        with self._later.answering():
+        with self.answering():
             found = self._remembered(key, count=False)
             if found is None:
                 found = self._encoded(model, planes, page.number)
                 self._remember(key, found)
             return found
+
+    def answering(self) -> AbstractContextManager[None]:
+        """Say that somebody waits for an answer as long as the block takes: nothing is written to disk meanwhile."""
+        return self._later.answering()
 
     def flush(self) -> None:
         """Wait until all that was encoded is on disk."""

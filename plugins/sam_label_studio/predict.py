@@ -102,14 +102,8 @@ def predict_task(
         The image cannot be had.
     """
     job = _Job(task, controls.of_task(task.get("data")), model, cache, images, options or Options())
-    if context is not None:
-        found = list(job.drawn(_results(context), refine=False))
-    elif mode == "everything":
-        found = list(job.everything())
-    elif mode in STARTS:
-        found = list(job.drawn(_given(task, STARTS[mode]), refine=mode == "refine"))
-    else:
-        found = []
+    with cache.answering():
+        found = list(job.found(context, mode))
     scores = [region["score"] for region in found]
     score = sum(scores) / len(scores) if scores else 0.0
     return {"result": found, "score": round(score, 4), "model_version": job.options.version}
@@ -125,6 +119,15 @@ class _Job:
     cache: Embeddings
     images: ImageSource
     options: Options
+
+    def found(self, context: Mapping[str, Any] | None, mode: Mode) -> Iterator[Json]:
+        """Answer what was drawn, or else the task as a whole."""
+        if context is not None:
+            yield from self.drawn(_results(context), refine=False)
+        elif mode == "everything":
+            yield from self.everything()
+        elif mode in STARTS:
+            yield from self.drawn(_given(self.task, STARTS[mode]), refine=mode == "refine")
 
     # -- everything --------------------------------------------------------------------------------------------------
 
