@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sam_core.types import Segmenter
 
 COMPARED = ("1 click", "3 clicks", "8 clicks", "box", "box edge", "1 click mSA", "mSA", "AP50")  # shown of a comparison
-JOINED = "stacks in 3D: planes joined, as good as joining can be, the planes by themselves, and the baseline joined"
+JOINED = "stacks in 3D: planes joined, the true planes joined, the planes by themselves, and the baseline joined"
 HIDDEN = ["emps", "coco_permissive"]  # crops of published figures; photographs that need their authors' names
 
 

@@ -29,7 +29,7 @@ class StackResult:
         How many there are, and how many objects were found.
     accuracy
         Mean segmentation accuracy and precision at IoU .5: in 3D, of the planes joined ("joined"), of the true planes
-        joined, which is as good as joining can be ("truth joined"), and of the planes of the baseline joined
+        joined, which shows what joining alone loses ("truth joined"), and of the planes of the baseline joined
         ("baseline"); and the means over the planes that have objects, each by itself ("planes").
     """
 
