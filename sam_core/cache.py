@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -23,11 +24,10 @@ from sam_core.embedding import Embedding
 from sam_core.tiling import Tiling
 
 if TYPE_CHECKING:
-    import zarr
-
     from sam_core.types import Segmenter
 
-FORMAT = 1  # of an entry; part of its name, so that a new format never reads an old entry
+FORMAT = 2  # of an entry; part of its name, so that a new format never reads an old entry
+FEATURES, OVERVIEW = "features", "overview"  # the array in an entry, and where that of its overview lies
 RECENT = 4  # embeddings of a stack that stay in memory
 ABANDONED = 3600.0  # seconds after which what a writer left unfinished may be removed
 _ENTRY = re.compile(r"[0-9a-f]{40}")
@@ -180,10 +180,8 @@ class EmbeddingCache:
         """Read an entry; one that cannot be read is removed and counts as none."""
         if not entry.is_dir():
             return None
-        import zarr
-
         try:
-            embedding = _embedding(zarr.open_group(entry, mode="r"))
+            embedding = _load(entry)
         except Exception:  # whatever is broken in it, encoding again mends it
             _discard(entry)
             return None
@@ -267,17 +265,37 @@ class _Stack(Sequence[Embedding]):
         return self._recent[chosen]
 
 
-def _save(folder: Path, embedding: Embedding) -> None:
-    import zarr
+def _save(place: Path, embedding: Embedding) -> None:
+    """Write an array with a chunk for each tile, in which its levels lie one behind the other.
 
-    _fill(zarr.create_group(folder, attributes=_about(embedding)), embedding)
+    An array costs zarr as much time as some megabytes in it, so it is not one for each level. Features look like noise:
+    zstd takes 8 % off them and several times as long to write, so nothing is compressed. A checksum tells a damaged
+    chunk, and the fill value a missing one. The overview is another such array.
+    """
+    import zarr
+    from zarr.codecs import Crc32cCodec
+
+    values = sum(math.prod(level.shape[1:]) for level in embedding.features)
+    array = zarr.create_array(
+        place / FEATURES,
+        shape=(len(embedding.windows), values),
+        chunks=(1, values),
+        dtype=np.float16,
+        compressors=[Crc32cCodec()],
+        fill_value=float("nan"),
+        attributes=_about(embedding),
+        config={"write_empty_chunks": True},  # else each chunk is compared with the fill value: half of the time
+    )
+    for tile in range(len(embedding.windows)):
+        array[tile] = np.concatenate([level[tile].ravel() for level in embedding.features])
+    if embedding.overview is not None:
+        _save(place / OVERVIEW, embedding.overview)
 
 
 def _about(embedding: Embedding) -> dict[str, Any]:
     tiling = embedding.tiling
     return {
-        "format": FORMAT,
-        "levels": len(embedding.features),
+        "shapes": [list(level.shape[1:]) for level in embedding.features],
         "image_shape": list(embedding.image_shape),
         "tiling": None if tiling is None else [list(tiling.tile), list(tiling.halo)],
         "model": embedding.model,
@@ -285,54 +303,22 @@ def _about(embedding: Embedding) -> dict[str, Any]:
     }
 
 
-def _fill(group: zarr.Group, embedding: Embedding) -> None:
-    """Write one array a level, one chunk a tile.
-
-    Features look like noise: zstd takes 8 % off them and several times as long to write, so nothing is compressed.
-    A checksum tells a damaged chunk, and the fill value a missing one.
-    """
-    from zarr.codecs import Crc32cCodec
-
-    for i, level in enumerate(embedding.features):
-        array = group.create_array(
-            f"level_{i}",
-            shape=level.shape,
-            chunks=(1, *level.shape[1:]),
-            dtype=level.dtype,
-            compressors=[Crc32cCodec()],
-            fill_value=float("nan"),
-            config={"write_empty_chunks": True},  # else each chunk is compared with the fill value: half of the time
-        )
-        array[...] = level
-    if embedding.overview is not None:
-        _fill(group.create_group("overview", attributes=_about(embedding.overview)), embedding.overview)
-
-
-def _embedding(group: zarr.Group) -> Embedding:
-    about: dict[str, Any] = dict(group.attrs)
-    features = tuple(_level(group, i) for i in range(about["levels"]))
-    tiling = None if about["tiling"] is None else Tiling(*map(tuple, about["tiling"]))
-    height, width = about["image_shape"]
-    overview = _embedding(_overview(group)) if about["overview"] else None
-    return Embedding(features, (height, width), tiling, about["model"], overview)
-
-
-def _overview(group: zarr.Group) -> zarr.Group:
+def _load(place: Path) -> Embedding:
     import zarr
 
-    found = group["overview"]
-    if not isinstance(found, zarr.Group):
-        msg = "got an array for the overview, expected a group"
-        raise TypeError(msg)
-    return found
-
-
-def _level(group: zarr.Group, i: int) -> NDArray[np.float16]:
-    values = np.asarray(group[f"level_{i}"][...])  # type: ignore[index]
-    if np.isnan(values).any():
-        msg = f"got level {i} with tiles missing, expected all of them"
+    array = zarr.open_array(place / FEATURES, mode="r")
+    about: dict[str, Any] = dict(array.attrs)
+    tiles = np.asarray(array[...])
+    if np.isnan(tiles).any():
+        msg = "got features with tiles missing, expected all of them"
         raise ValueError(msg)
-    return values
+    ends = np.cumsum([math.prod(shape) for shape in about["shapes"]])
+    levels = zip(np.split(tiles, ends[:-1], axis=1), about["shapes"], strict=True)
+    features = tuple(values.reshape(len(tiles), *shape) for values, shape in levels)
+    tiling = None if about["tiling"] is None else Tiling(*map(tuple, about["tiling"]))
+    height, width = about["image_shape"]
+    overview = _load(place / OVERVIEW) if about["overview"] else None
+    return Embedding(features, (height, width), tiling, about["model"], overview)
 
 
 def _move(beside: Path, entry: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 
 from sam_core import Embedding, EmbeddingCache, ImageError, Tiling, cache
 from tests.fake import FakeSegmenter
@@ -112,11 +113,11 @@ def _lose(entry: Path) -> None:
 
 
 def _garble(entry: Path) -> None:
-    (entry / "zarr.json").write_text("{")
+    (entry / "features" / "zarr.json").write_text("{")
 
 
 def _forget(entry: Path) -> None:
-    (entry / "zarr.json").unlink()
+    (entry / "features" / "zarr.json").unlink()
 
 
 @pytest.mark.parametrize("damage", [_truncate, _flip, _lose, _garble, _forget])
@@ -229,7 +230,7 @@ def test_who_puts_is_told_why_it_cannot_be_kept(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_costs_one_warning(kept: EmbeddingCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "_fill", _refuse)
+    monkeypatch.setattr(zarr.Array, "__setitem__", _refuse)
     model = FakeSegmenter()
     with pytest.warns(RuntimeWarning, match="free some space") as caught:
         found = [kept.encode(model, _plane()) for _ in range(2)]
