@@ -5,11 +5,12 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from sam_core.modeling.cell import CellConfig
 from sam_core.training.crops import CropOptions
 from sam_core.training.losses import LossWeights
+from sam_core.training.optimisers import Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class TrainConfig:
         Optimiser steps in all.
     batch
         Crops to a step.
-    learning_rate, weight_decay
-        Of AdamW.
+    optimiser, learning_rate, weight_decay
+        See `Optimisers`.
     warmup, cooldown
         Steps of linear rise at the start and of fall to zero at the end; constant in between, so that a run can be
         prolonged from its checkpoint.
@@ -44,6 +45,7 @@ class TrainConfig:
     sets: dict[str, float]
     steps: int
     batch: int = 6
+    optimiser: Kind = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: int = 100
@@ -57,6 +59,12 @@ class TrainConfig:
     model: CellConfig = field(default_factory=CellConfig)
     crops: CropOptions = field(default_factory=CropOptions)
     losses: LossWeights = field(default_factory=LossWeights)
+
+    def __post_init__(self) -> None:
+        """Refuse an optimiser that is none."""
+        if self.optimiser not in get_args(Kind):
+            msg = f"got optimiser {self.optimiser!r}, expected one of {', '.join(get_args(Kind))}; correct the file"
+            raise ValueError(msg)
 
 
 def read_config(path: Path) -> TrainConfig:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from sam_core.training.config import TrainConfig
 from sam_core.training.crops import Crop, CropSampler
 from sam_core.training.grow import start_from
 from sam_core.training.losses import answer_loss, proposal_loss, true_iou
+from sam_core.training.optimisers import Optimisers
 
 Record = dict[str, float]
 Loss = tuple[Tensor, Record]
@@ -73,28 +73,23 @@ def optimise(
     config, run
         See `train`.
     """
-    optimiser = torch.optim.AdamW(_groups(network, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.98))
+    optimisers = Optimisers(network, config.optimiser, config.weight_decay)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
-    step = _resume(run / "checkpoint.pt", network, optimiser, average)
+    step = _resume(run / "checkpoint.pt", network, optimisers, average)
     steps = losses(step)
     _forget_after(run / "log.jsonl", step)
     recent: dict[str, list[float]] = {}
     started = time.perf_counter()
     while step < config.steps:
         rate = config.learning_rate * _schedule(step, config)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
         loss, parts = next(steps)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        optimisers.step(loss, rate)
         step += 1
         _update_average(average, network, min(config.average, step / (step + 10)))
         for key, value in parts.items():
             recent.setdefault(key, []).append(value)
         if step % config.save_every == 0 or step == config.steps:
-            _save(run / "checkpoint.pt", network, optimiser, average, step)
+            _save(run / "checkpoint.pt", network, optimisers, average, step)
         if step % config.log_every == 0:
             seconds = (time.perf_counter() - started) / config.log_every
             means = {key: float(np.mean(values)) for key, values in recent.items()}
@@ -168,12 +163,6 @@ def _collate(crops: Sequence[Crop]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return target, clicks, boxes, torch.from_numpy(np.stack([c.proposals for c in crops]))
 
 
-def _groups(network: torch.nn.Module, decay: float) -> list[dict[str, Any]]:
-    trained = [p for p in network.parameters() if p.requires_grad]
-    matrices, vectors = [p for p in trained if p.ndim > 1], [p for p in trained if p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
-
-
 def _schedule(step: int, config: TrainConfig) -> float:
     rise = (step + 1) / config.warmup
     fall = (config.steps - step) / config.cooldown
@@ -205,20 +194,18 @@ def _update_average(average: dict[str, Tensor], network: torch.nn.Module, decay:
             average[key].lerp_(value, 1 - decay)
 
 
-def _resume(path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
+def _resume(path: Path, network: torch.nn.Module, optimisers: Optimisers, average: dict[str, Tensor]) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)
     network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
+    optimisers.restore(state["optimisers"])
     average.update(state["average"])
     return int(state["step"])
 
 
-def _save(
-    path: Path, network: torch.nn.Module, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int
-) -> None:
-    state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step}
+def _save(path: Path, network: torch.nn.Module, optimisers: Optimisers, average: dict[str, Tensor], step: int) -> None:
+    state = {"network": network.state_dict(), "optimisers": optimisers.state(), "average": average, "step": step}
     with placed(path) as beside:
         torch.save(state, beside)
 

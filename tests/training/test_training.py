@@ -235,6 +235,7 @@ class TestLoop:
     [
         ("steps = 10", "sets"),
         ("steps = 10\nspeed = 3\n[sets]\na = 1", "speed"),
+        ('steps = 10\noptimiser = "sgd"\n[sets]\na = 1', "adamw, muon"),
         ("steps = 10\n[sets]\na = 1\n[model]\nwidht = 3", "widht"),
     ],
 )
