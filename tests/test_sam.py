@@ -34,23 +34,35 @@ def plane() -> np.ndarray:
 
 
 class TestEncode:
-    def test_a_small_plane_is_one_octave_and_is_enlarged(self, sam: Sam) -> None:
-        embedding = sam.encode(np.zeros((40, 60), np.uint8))
-        enlarged = [(1, 32, 10, 16), (1, 8, 20, 32), (1, 8, 40, 64)]
-        assert [level.shape for level in embedding.features] == [
-            *enlarged,
-            (1, 32, 8, 8),
-            (1, 8, 16, 16),
-            (1, 8, 32, 32),
+    @pytest.mark.parametrize(
+        ("side", "tokens"),
+        [
+            (60, [(16, 24), (8, 8)]),
+            (64, [(16, 24), (8, 8)]),
+            (65, [(10, 18), (8, 10), (8, 8)]),
+            (97, [(8, 14), (8, 8)]),
+        ],
+    )
+    def test_a_small_plane_is_enlarged(self, sam: Sam, side: int, tokens: list[tuple[int, int]]) -> None:
+        embedding = sam.encode(np.zeros((40, side), np.uint8))
+        assert [level.shape[2:] for level in embedding.features[::3]] == tokens
+        assert [level.shape[1:] for level in embedding.features[:3]] == [
+            (channels, scale * tokens[0][0], scale * tokens[0][1]) for channels, scale in ((32, 1), (8, 2), (8, 4))
         ]
         assert embedding.overview is None
 
-    def test_what_is_enlarged_is_where_it_was(self, sam: Sam) -> None:
-        embedding = sam.encode(np.zeros((40, 60), np.uint8))
+    @pytest.mark.parametrize(("side", "factor"), [(60, 3), (90, 2)])
+    def test_what_is_enlarged_is_where_it_was(self, sam: Sam, side: int, factor: int) -> None:
+        embedding = sam.encode(np.zeros((40, side), np.uint8))
         place = places_for(embedding, Prompt.of([(10, 20)]), sam._family)[0]
-        assert place.frame.shape == (80, 120)
-        assert place.frame.points_into(np.array([(10, 20)])).tolist() == [[20.5, 40.5]]  # a pixel's centre
-        assert place.frame.box_out((20, 40, 22, 42)) == (10, 20, 11, 21)
+        assert place.frame.shape == (40 * factor, side * factor)
+        middle = (factor - 1) / 2  # a pixel's centre
+        np.testing.assert_allclose(
+            place.frame.points_into(np.array([(10, 20)])), [[10 * factor + middle, 20 * factor + middle]]
+        )
+        assert place.frame.box_out((10 * factor, 20 * factor, 12 * factor, 21 * factor)) == pytest.approx(
+            (10, 20, 12, 21)
+        )
 
     def test_a_small_tile_of_a_large_plane_is_not_enlarged(self, sam: Sam, plane: np.ndarray) -> None:
         whole, tiled = (

@@ -21,7 +21,7 @@ from sam_core.types import Shape
 
 LEVELS = 3  # features of one octave: at strides 8, 4 and 2
 FILL = 0.7  # of its window an object may take: it was trained to see some surroundings
-ENLARGED = 1.5  # windows: planes up to this size are also seen at twice their size
+ENLARGED = 3  # times that a small plane is enlarged at most, and windows that it may then be long
 CHUNK = 16  # prompts decoded together: their image tokens stay in the cache of one core
 
 
@@ -69,9 +69,10 @@ class CellFamily:
 
         A small plane is also seen enlarged: what is on it is small, and masks are drawn at every second pixel.
         """
-        first = -1 if max(plane) <= ENLARGED * self._window else 0
         last = max(0, math.ceil(math.log2(max(shape) / self._window)))
-        shrinks = [2.0**octave for octave in range(first, last + 1)]
+        shrinks = [2.0**octave for octave in range(last + 1)]
+        if (factor := enlarged(plane, self._window)) > 1:
+            shrinks = [1 / factor, *shrinks]
         return [View(slice(LEVELS * i, LEVELS * (i + 1)), s, FILL * self._window * s) for i, s in enumerate(shrinks)]
 
     def encode(self, rgb8: NDArray[np.uint8], views: Sequence[View]) -> list[Tensor]:
@@ -204,10 +205,21 @@ class CellFamily:
         return found
 
 
+def enlarged(plane: Shape, window: int) -> int:
+    """Return how many times as large a plane of this shape is also seen; 1 for one that is large enough.
+
+    Examples
+    --------
+    >>> [enlarged((100, side), 256) for side in (256, 384, 385)]
+    [3, 2, 1]
+    """
+    return min(max(ENLARGED * window // max(plane), 1), ENLARGED)
+
+
 def _resized(x: Tensor, shrink: float) -> Tensor:
-    """Shrink pictures (B, 3, H, W) by a power of two, or enlarge them where it is less than 1."""
+    """Shrink pictures (B, 3, H, W) by a whole number, or enlarge them by one where it is less than 1."""
     if shrink < 1:
-        return F.interpolate(x, scale_factor=1 / shrink, mode="bilinear")
+        return F.interpolate(x, scale_factor=round(1 / shrink), mode="bilinear")
     return F.avg_pool2d(x, int(shrink), ceil_mode=True) if shrink > 1 else x
 
 

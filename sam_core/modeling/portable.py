@@ -37,7 +37,7 @@ class PortableDecoder(nn.Module):
         - `token_stride`, `mask_stride`: pixels of the view to a token and to a logit;
         - `levels`: features of one view;
         - `fill`: extent that an object may have in a window, as a part of the window;
-        - `enlarged`: windows that the longer side of a plane may have at most to be also seen at twice its size;
+        - `enlarged`: times that a small plane is also seen enlarged at most, and windows that it may then be long;
         - `doubt`: score below which the answer to a lone click is also sought in the next coarser view;
         - `far_better`: by how much that has to score higher to be taken.
     """

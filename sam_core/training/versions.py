@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_core.families.cell import ENLARGED, FILL
+from sam_core.families.cell import FILL, enlarged
 from sam_core.modeling.cell import TOKEN_STRIDE, CellNetwork
 from sam_core.training.augment import augment
 from sam_core.training.crops import Crop, CropOptions, Example, crop_of, cut, random_object, turn
@@ -57,9 +57,9 @@ def _draw(example: Example, window: int, rng: np.random.Generator) -> Version | 
 
 def _looked_at(labels: NDArray[np.int32], diameter: float, window: int) -> float:
     """Return the magnification at which the model looks for an object: the finest at which it fits into a window."""
-    zoom = 2.0 if max(labels.shape) <= ENLARGED * window else 1.0
+    zoom = float(enlarged((labels.shape[0], labels.shape[1]), window))
     while diameter * zoom > FILL * window:
-        zoom /= 2
+        zoom = 1.0 if zoom > 1 else zoom / 2
     return zoom
 
 

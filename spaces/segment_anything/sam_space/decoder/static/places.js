@@ -41,12 +41,11 @@ const BOTTOM_RIGHT = 3;
  */
 export function viewsOf(picture, rules) {
   const longer = Math.max(picture.width, picture.height);
-  const first = longer <= rules.enlarged * rules.window ? -1 : 0;
   const last = Math.max(0, Math.ceil(Math.log2(longer / rules.window)));
-  return Array.from({ length: last - first + 1 }, (_, index) => {
-    const shrink = 2 ** (first + index);
-    return { index, shrink, reach: rules.fill * rules.window * shrink };
-  });
+  const shrinks = Array.from({ length: last + 1 }, (_, octave) => 2 ** octave);
+  const factor = Math.min(Math.floor((rules.enlarged * rules.window) / longer), rules.enlarged);
+  if (factor > 1) shrinks.unshift(1 / factor);
+  return shrinks.map((shrink, index) => ({ index, shrink, reach: rules.fill * rules.window * shrink }));
 }
 
 /**
