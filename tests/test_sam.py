@@ -37,14 +37,15 @@ class TestEncode:
     @pytest.mark.parametrize(
         ("side", "tokens"),
         [
-            (60, [(16, 24), (8, 8)]),
-            (64, [(16, 24), (8, 8)]),
-            (65, [(10, 18), (8, 10), (8, 8)]),
+            (32, [(8, 8), (8, 8)]),
+            (33, [(12, 14), (8, 8)]),
+            (64, [(12, 24), (8, 8)]),
+            (65, [(8, 18), (8, 10), (8, 8)]),
             (97, [(8, 14), (8, 8)]),
         ],
     )
     def test_a_small_plane_is_enlarged(self, sam: Sam, side: int, tokens: list[tuple[int, int]]) -> None:
-        embedding = sam.encode(np.zeros((40, side), np.uint8))
+        embedding = sam.encode(np.zeros((30, side), np.uint8))
         assert [level.shape[2:] for level in embedding.features[::3]] == tokens
         assert [level.shape[1:] for level in embedding.features[:3]] == [
             (channels, scale * tokens[0][0], scale * tokens[0][1]) for channels, scale in ((32, 1), (8, 2), (8, 4))

@@ -208,12 +208,16 @@ class CellFamily:
 def enlarged(plane: Shape, window: int) -> int:
     """Return how many times as large a plane of this shape is also seen; 1 for one that is large enough.
 
+    What is less than half a window long is mostly a plane of a stack, and its noise would only be drawn larger.
+
     Examples
     --------
-    >>> [enlarged((100, side), 256) for side in (256, 384, 385)]
-    [3, 2, 1]
+    >>> [enlarged((100, side), 256) for side in (128, 129, 256, 384, 385)]
+    [2, 3, 3, 2, 1]
     """
-    return min(max(ENLARGED * window // max(plane), 1), ENLARGED)
+    longer = max(plane)
+    most = ENLARGED if 2 * longer > window else ENLARGED - 1
+    return min(max(ENLARGED * window // longer, 1), most)
 
 
 def _resized(x: Tensor, shrink: float) -> Tensor:

@@ -37,7 +37,8 @@ class PortableDecoder(nn.Module):
         - `token_stride`, `mask_stride`: pixels of the view to a token and to a logit;
         - `levels`: features of one view;
         - `fill`: extent that an object may have in a window, as a part of the window;
-        - `enlarged`: times that a small plane is also seen enlarged at most, and windows that it may then be long;
+        - `enlarged`: times that a small plane is also seen enlarged at most, and windows that it may then be long; one
+          less for what is at most half a window long;
         - `doubt`: score below which the answer to a lone click is also sought in the next coarser view;
         - `far_better`: by how much that has to score higher to be taken.
     """

@@ -20,6 +20,7 @@ class Scene:
 
 
 SCENES = {
+    "tiny": {"shape": (110, 128), "count": 8, "diameter": 24.0, "seed": 2},
     "small": {"shape": (200, 260), "count": 14, "diameter": 30.0, "seed": 3},
     "window": {"shape": (256, 256), "count": 24, "diameter": 28.0, "seed": 1},
     "wide": {"shape": (400, 701), "count": 40, "diameter": 34.0, "seed": 4},

@@ -43,7 +43,8 @@ export function viewsOf(picture, rules) {
   const longer = Math.max(picture.width, picture.height);
   const last = Math.max(0, Math.ceil(Math.log2(longer / rules.window)));
   const shrinks = Array.from({ length: last + 1 }, (_, octave) => 2 ** octave);
-  const factor = Math.min(Math.floor((rules.enlarged * rules.window) / longer), rules.enlarged);
+  const most = 2 * longer > rules.window ? rules.enlarged : rules.enlarged - 1;
+  const factor = Math.min(Math.floor((rules.enlarged * rules.window) / longer), most);
   if (factor > 1) shrinks.unshift(1 / factor);
   return shrinks.map((shrink, index) => ({ index, shrink, reach: rules.fill * rules.window * shrink }));
 }
