@@ -80,16 +80,17 @@ def test_features_of_half_the_size_give_almost_the_same_previews(page: Visitor, 
     page.load(meta)
     shown = scene(sam, name)
     page.show(name.replace(" ", "-"), shown.embedding, bits=8)
-    alike = []
+    pixels = []
     for click in shown.clicks:
         expected = segment(sam, shown.embedding, Prompt.of([click]), candidates=3)
         found = page.decode(Prompt.of([click]))
         best = int(np.argmax(expected.scores))
         assert found["best"] == best
         ours, theirs = drawn(found["masks"][best]["bitmap"], expected.shape), expected.dense()[best]
-        alike.append((ours & theirs).sum() / (ours | theirs).sum())
-    assert min(alike) >= 0.97, alike  # three pixels of 135 in the worst case seen
-    assert np.mean(alike) >= 0.99
+        pixels.append(((ours ^ theirs).sum(), (ours | theirs).sum()))
+    # Of a click beside all cells a dozen pixels may be left: one of them is more than a hundredth, and no more to see.
+    assert all(other <= max(3, 0.03 * both) for other, both in pixels), pixels
+    assert np.mean([other / both for other, both in pixels if both >= 100]) <= 0.01
 
 
 def test_a_hurried_preview_is_the_answer_of_the_closest_view(visitor: Visitor, sam: Sam) -> None:
