@@ -208,7 +208,7 @@ class CellFamily:
 def enlarged(plane: Shape, window: int) -> int:
     """Return how many times as large a plane of this shape is also seen; 1 for one that is large enough.
 
-    What is less than half a window long is mostly a plane of a stack, and its noise would only be drawn larger.
+    What is at most half a window long is mostly a plane of a stack, and its noise would only be drawn larger.
 
     Examples
     --------

@@ -16,8 +16,8 @@ class Optimisers:
     """Steps on all weights that require gradients, at one learning rate.
 
     "muon" (Jordan et al. 2024) moves a matrix by its momentum with all singular values set to about one, scaled to the
-    size of a step of AdamW (Liu et al. 2025, section 2.2), so the learning rate means the same. Convolutions larger
-    than a pixel, norms and single vectors are AdamW's with either.
+    size of a step of AdamW (Liu et al. 2025, section 2.2), so the learning rate means the same. Convolutions,
+    norms and single vectors are AdamW's with either.
 
     Parameters
     ----------
