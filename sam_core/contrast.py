@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-BAND = 1 << 24  # values that are counted at a time: counting copies them into 8 bytes each
+from PIL import Image
 
 
 def stretch(rgb8: NDArray[np.uint8], low: float = 0.5, high: float = 99.8) -> NDArray[np.uint8]:
@@ -32,8 +31,9 @@ def stretch(rgb8: NDArray[np.uint8], low: float = 0.5, high: float = 99.8) -> ND
     >>> int(stretch(dim).max())
     255
     """
-    bands = np.array_split(rgb8, max(1, rgb8.size // BAND))
-    counts = np.cumsum(sum(np.bincount(band.reshape(-1), minlength=256) for band in bands))
+    # As one gray picture: Pillow counts and looks up in place, where NumPy first copies into 8 bytes a value.
+    values = Image.fromarray(np.ascontiguousarray(rgb8).reshape(len(rgb8), -1))
+    counts = np.cumsum(values.histogram())
     lo, hi = np.searchsorted(counts, counts[-1] * np.array([low, high]) / 100)
     table = (np.arange(256) - float(lo)) * (255.0 / max(float(hi - lo), 1.0))
-    return table.clip(0, 255).round().astype(np.uint8)[rgb8]
+    return np.array(values.point(table.clip(0, 255).round().astype(int).tolist())).reshape(rgb8.shape)
