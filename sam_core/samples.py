@@ -1,4 +1,4 @@
-"""Synthetic cells with exact truth: a plane, a z-stack, a time-lapse.
+"""Synthetic cells with exact truth: a plane of round or of rod-shaped ones, a z-stack, a time-lapse.
 
 Made by simulation, so they need no download and no licence. Cells are smooth random blobs that may touch but do not
 overlap, textured, unevenly lit, blurred by the optics and counted as photons by a noisy camera.
@@ -16,6 +16,7 @@ from sam_core.types import Labels
 
 PHOTONS = 180.0  # of a bright pixel
 READ_NOISE = 4.0  # photons
+BESIDE = 0.7  # of rods lie along another one, as cells do that have divided
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -77,6 +78,62 @@ def cells(
     for blob in _blobs(rng, (1, *shape), count, diameter, 1.0):
         blob.paint(labels[None], np.zeros(3))
     return Sample(_photograph(labels, rng, dark), labels, "YX")
+
+
+def rods(
+    shape: tuple[int, int] = (256, 256),
+    *,
+    count: int = 60,
+    width: float = 8.0,
+    length: float = 30.0,
+    bend: float = 0.02,
+    phase: bool = False,
+    seed: int = 0,
+) -> Sample:
+    """Make a plane of rod-shaped cells, bacteria for instance, many of them side by side.
+
+    Parameters
+    ----------
+    shape
+        Height and width in pixels.
+    count
+        Cells to try to place; fewer where they do not fit.
+    width, length
+        Mean ones in pixels.
+    bend
+        Standard deviation of the curvature, in radians a pixel.
+    phase
+        As in phase contrast, dark with a bright halo, instead of bright on a dark ground.
+    seed
+        The same seed makes the same picture.
+
+    Raises
+    ------
+    ValueError
+        A side, the width or the length is less than a pixel, or the count negative.
+
+    Examples
+    --------
+    >>> sample = rods(seed=1)
+    >>> sample.labels.shape, bool(sample.labels.max() > 10)
+    ((256, 256), True)
+    """
+    for size in (width, length):
+        _check(shape, count, size)
+    rng = np.random.default_rng(seed)
+    labels = np.zeros(shape, np.int32)
+    placed: list[_Rod] = []
+    for _ in range(4 * count):
+        if len(placed) == count:
+            break
+        radius, long = width / 2 * rng.uniform(0.85, 1.15), length * rng.uniform(0.6, 1.4)
+        middle, angle = rng.uniform(0, shape), rng.uniform(0, np.pi)
+        if placed and rng.random() < BESIDE:
+            middle, angle = placed[rng.integers(len(placed))].beside(radius, rng)
+        rod = _Rod.of(middle, angle, long, radius, rng.normal(0, bend))
+        if rod.paint(labels, len(placed) + 1):
+            placed.append(rod)
+    return Sample(_phase_contrast(labels, rng) if phase else _photograph(labels, rng, dark=False), labels, "YX")
 
 
 def z_stack(
@@ -157,6 +214,49 @@ class _Blob:
         region[inside & (region == 0)] = self.number
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Rod:
+    """All that is near a curved line, in pixels (y, x)."""
+
+    line: NDArray[np.float64]
+    radius: float
+
+    @classmethod
+    def of(cls, middle: NDArray[np.float64], angle: float, length: float, radius: float, bend: float) -> _Rod:
+        """Draw a line with round ends through a middle, with points so close that their discs have a smooth edge."""
+        straight = max(length - 2 * radius, 0.0)
+        along = np.linspace(-straight / 2, straight / 2, 2 + int(4 * straight / radius))
+        heading = angle + bend * along
+        steps = np.stack([np.sin(heading), np.cos(heading)], axis=1) * (along[1] - along[0])
+        line = np.cumsum(steps, axis=0)
+        return cls(line - line[len(line) // 2] + middle, radius)
+
+    def beside(self, radius: float, rng: np.random.Generator) -> tuple[NDArray[np.float64], float]:
+        """Return middle and angle of a rod that touches this one along its side."""
+        (y0, x0), (y1, x1) = self.line[0], self.line[-1]
+        angle = np.arctan2(y1 - y0, x1 - x0)
+        away = rng.choice((-1, 1)) * (self.radius + radius + rng.uniform(0, 1.5))
+        middle = self.line[rng.integers(len(self.line))] + away * np.array([np.cos(angle), -np.sin(angle)])
+        return middle, angle + rng.normal(0, 0.1)
+
+    def paint(self, labels: Labels, number: int) -> bool:
+        """Write a number into a plane, unless much of the rod is taken or outside; tell whether it was written."""
+        low = np.maximum(np.floor(self.line.min(axis=0) - self.radius), 0).astype(int)
+        high = np.minimum(np.ceil(self.line.max(axis=0) + self.radius) + 1, labels.shape).astype(int)
+        if (low >= high).any():
+            return False
+        ys, xs = (np.arange(a, b) for a, b in zip(low, high, strict=True))
+        near = np.zeros((len(ys), len(xs)), bool)
+        for y, x in self.line:
+            near |= np.add.outer((ys - y) ** 2, (xs - x) ** 2) <= self.radius**2
+        region = labels[low[0] : high[0], low[1] : high[1]]
+        free = near & (region == 0)
+        if not near.any() or free.sum() < 0.9 * near.sum():
+            return False
+        region[free] = number
+        return True
+
+
 def _check(shape: tuple[int, ...], count: int, diameter: float) -> None:
     if min(shape) < 1 or count < 0 or not diameter >= 1:
         msg = (
@@ -199,3 +299,13 @@ def _photograph(labels: Labels, rng: np.random.Generator, dark: bool) -> NDArray
     blurred = ndimage.gaussian_filter(scene * light, (*[0] * (labels.ndim - 2), 1.1, 1.1))
     photons = rng.poisson(PHOTONS * blurred.clip(0)) + rng.normal(0, READ_NOISE, labels.shape)
     return np.asarray((100 + 8 * photons).clip(0, 65535), np.uint16)
+
+
+def _phase_contrast(labels: Labels, rng: np.random.Generator) -> NDArray[np.uint16]:
+    """Darken cells and brighten what is around them: uint16 of the shape of `labels`."""
+    darkness = np.concatenate([[0.0], rng.uniform(0.3, 0.45, int(labels.max(initial=0)))])[labels]
+    inside = (labels > 0).astype(float)
+    halo = ndimage.gaussian_filter(inside, rng.uniform(2, 5)) * (1 - inside)
+    scene = ndimage.gaussian_filter(0.5 - darkness + rng.uniform(0.3, 0.8) * halo, rng.uniform(0.7, 1.2))
+    noisy = scene + rng.normal(0, rng.uniform(0.01, 0.03), labels.shape)
+    return np.asarray((40000 * noisy).clip(0, 65535), np.uint16)

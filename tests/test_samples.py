@@ -13,8 +13,14 @@ from skimage.measure import regionprops
 from sam_core import samples
 from sam_core.samples import Sample
 
+
+def rods(shape: tuple[int, int] = (256, 256), *, diameter: float = 8.0, **options: Any) -> Sample:
+    return samples.rods(shape, width=diameter, **options)
+
+
 MAKERS: list[tuple[Callable[..., Sample], str, tuple[int, ...]]] = [
     (samples.cells, "YX", (80, 90)),
+    (rods, "YX", (80, 90)),
     (samples.z_stack, "ZYX", (6, 80, 90)),
     (samples.time_lapse, "TYX", (4, 80, 90)),
 ]
@@ -72,6 +78,42 @@ def test_dark_cells_are_darker_than_the_ground() -> None:
     sample = samples.cells(dark=True, seed=1)
     assert np.median(sample.image[sample.labels > 0]) < np.median(sample.image[sample.labels == 0])
     np.testing.assert_array_equal(sample.labels, samples.cells(seed=1).labels)
+
+
+@pytest.mark.parametrize(("width", "length"), [(6.0, 30.0), (10.0, 20.0), (9.0, 5.0)])
+def test_rods_are_as_wide_and_long_as_asked_for(width: float, length: float) -> None:
+    sample = samples.rods((300, 300), count=30, width=width, length=length, bend=0.0, seed=1)
+    inner = [r for r in regionprops(sample.labels) if min(r.bbox[:2]) > 0 and max(r.bbox[2:]) < 300]
+    assert len(inner) > 10
+    long = max(length, width)  # no shorter than its round ends
+    assert np.mean([r.feret_diameter_max for r in inner]) == pytest.approx(long, rel=0.2)
+    assert np.mean([r.area for r in inner]) == pytest.approx(width * long - (1 - np.pi / 4) * width**2, rel=0.2)
+
+
+def test_rods_lie_side_by_side_and_never_on_each_other() -> None:
+    labels = samples.rods(count=80, seed=0).labels
+    assert ((ndimage.grey_dilation(labels, size=(3, 3)) != labels) & (labels > 0)).any()
+    whole = [ndimage.label(region.image)[1] == 1 for region in regionprops(labels)]
+    assert np.mean(whole) > 0.95  # what is taken already may cut a thin one in two
+
+
+def test_a_rod_without_a_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="got 60 cells of nan pixels"):
+        samples.rods(length=float("nan"))
+
+
+def test_rods_bend() -> None:
+    straight, bent = (samples.rods(count=20, length=60, bend=bend, seed=2).labels for bend in (0.0, 0.05))
+    solid = [np.mean([r.solidity for r in regionprops(labels)]) for labels in (straight, bent)]
+    assert solid[1] < solid[0] - 0.05
+
+
+def test_rods_in_phase_contrast_are_dark_with_a_bright_halo() -> None:
+    sample = samples.rods(phase=True, seed=1)
+    inside = sample.labels > 0
+    away = ndimage.distance_transform_edt(~inside)
+    dark, halo, ground = (np.median(sample.image[m]) for m in (inside, (away > 0) & (away < 3), away > 15))
+    assert dark < ground < halo
 
 
 def test_cells_of_a_stack_are_thickest_in_the_middle() -> None:

@@ -61,6 +61,7 @@ def train_from_config(config: Path, data: Path, run: Path, device: str, *, as_js
     from sam_core.training.examples import read_examples
     from sam_core.training.export import export
     from sam_core.training.loop import train as steps_of
+    from sam_core.training.synthetic import SYNTHETIC, synthetic_examples
 
     try:
         options = read_config(config)
@@ -69,7 +70,10 @@ def train_from_config(config: Path, data: Path, run: Path, device: str, *, as_js
         raise typer.Exit(BAD_INPUT) from None
     run.mkdir(parents=True, exist_ok=True)
     sets = {name: name.partition(":")[::2] for name in options.sets}
-    examples = {name: read_examples(data / folder, modality=part) for name, (folder, part) in sets.items()}
+    examples = {
+        name: synthetic_examples(part) if folder == SYNTHETIC else read_examples(data / folder, modality=part)
+        for name, (folder, part) in sets.items()
+    }
     sampler = CropSampler(examples, options.sets, options.crops)
     with Screen(as_json) as screen:
         records = steps_of(options, sampler, run, device)

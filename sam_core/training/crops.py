@@ -77,6 +77,10 @@ class CropOptions:
         Range in pixels that the magnification keeps the object of interest in, where the zoom range allows.
     min_area
         Smallest visible area in pixels of an object worth a prompt.
+    warped
+        Chance that a crop is turned by any angle and stretched, instead of turned by a multiple of 90 degrees.
+    stretch
+        Times that it is then at most longer in one direction (log-uniform), at the same area.
     """
 
     size: int = 256
@@ -84,6 +88,8 @@ class CropOptions:
     zoom: tuple[float, float] = (0.5, 2.0)
     diameters: tuple[float, float] = (9.0, 170.0)
     min_area: int = 24
+    warped: float = 0.0
+    stretch: float = 4.0
 
 
 class CropSampler:
@@ -133,8 +139,12 @@ def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) 
     focus = random_object(example.labels, rng)
     if focus is None:
         return None
-    image, labels = cut(example, focus[:2], _draw_zoom(focus[2], options, rng), options.size, rng)
-    image, labels = turn(image, labels, rng)
+    zoom = _draw_zoom(focus[2], options, rng)
+    if options.warped and rng.random() < options.warped:
+        ratio = float(np.exp(rng.uniform(0, np.log(options.stretch))))
+        image, labels = warp(example, focus[:2], zoom, ratio, options.size, rng)
+    else:
+        image, labels = turn(*cut(example, focus[:2], zoom, options.size, rng), rng)
     crop = crop_of(image, labels, options, rng)
     return crop and replace(crop, pixels=augment(image, rng))
 
@@ -205,6 +215,49 @@ def cut(
     )
     image[inner] = np.asarray(resized)
     return image, labels
+
+
+def warp(
+    example: Example, focus: tuple[float, float], zoom: float, ratio: float, size: int, rng: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Resample a square of `size` around the focus (y, x), turned, flipped or not, and `ratio` times as long as wide.
+
+    Area is magnified by the square of `zoom`. Cells of other laboratories are long: rods, fibres, spindles.
+    """
+    longer, shorter = zoom * np.sqrt(ratio), zoom / np.sqrt(ratio)
+    flip = np.diag([1.0, rng.choice((-1.0, 1.0))])
+    # From pixels x, y of the crop to those of the plane.
+    back = (
+        _turned(rng.uniform(0, 2 * np.pi)) @ np.diag([1 / longer, 1 / shorter]) @ _turned(rng.uniform(0, np.pi)) @ flip
+    )
+    beside = back @ (size * (0.5 - rng.uniform(0.15, 0.85, 2)))
+    reach = 0.35 * size * np.abs(back).sum(axis=1)
+    middle = _held(np.array(focus)[::-1] + 0.5 + beside, reach, example.labels.shape)
+    shift = middle - back @ (size / 2, size / 2)
+    coarse = max(1, int(1 / shorter))  # pixels that are averaged first, so that none is passed over
+    pixels = _resampled(Image.fromarray(example.image).reduce(coarse), back / coarse, shift / coarse, size, smooth=True)
+    labels = _resampled(Image.fromarray(example.labels), back, shift, size, smooth=False)
+    return np.array(pixels), np.array(labels)
+
+
+def _held(middle: NDArray[np.float64], reach: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Move the middle x, y of a crop until it reaches so far without leaving the plane, where that is large enough."""
+    bounds = np.sort(np.stack([reach, np.array(shape)[::-1] - reach]), axis=0)
+    return middle.clip(*bounds)
+
+
+def _turned(angle: float) -> NDArray[np.float64]:
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin], [sin, cos]])
+
+
+def _resampled(
+    plane: Image.Image, back: NDArray[np.float64], shift: NDArray[np.float64], size: int, *, smooth: bool
+) -> Image.Image:
+    """Look each pixel (x, y) of a crop up at `back` @ (x, y) + `shift` of a plane, both from their outer edges."""
+    kind = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    coefficients = np.column_stack([back, shift]).ravel().tolist()
+    return plane.transform((size, size), Image.Transform.AFFINE, coefficients, kind)
 
 
 def _span(keep: NDArray[np.bool_], origin: float, zoom: float) -> tuple[float, float]:

@@ -10,6 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
 
 from sam_core import Prompt, Sam, samples
 from sam_core.errors import CheckpointError, ImageError
@@ -17,12 +20,13 @@ from sam_core.modeling.cell import CellNetwork, sketch_prompts
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig, read_config
-from sam_core.training.crops import CropOptions, CropSampler, Example, cut, draw_crop
+from sam_core.training.crops import CropOptions, CropSampler, Example, cut, draw_crop, warp
 from sam_core.training.examples import read_examples
 from sam_core.training.export import export
 from sam_core.training.grow import start_from
 from sam_core.training.loop import train
 from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
+from sam_core.training.synthetic import synthetic_examples
 from sam_core.training.targets import proposal_targets
 from tests.tiny import TINY
 
@@ -84,6 +88,49 @@ class TestCrops:
             pixels, labels = cut(plane, tuple(rng.uniform(20, 260, 2)), zoom, 256, rng)
             bright, inside = pixels[..., 0] > 127, labels > 0
             assert (bright & inside).sum() > 0.95 * (bright | inside).sum()
+
+    @given(seed=st.integers(0, 2**32 - 1), zoom=st.floats(0.4, 3), ratio=st.floats(1, 4))
+    @settings(max_examples=40, deadline=None)
+    def test_a_warped_crop_shows_the_plane_turned_and_stretched(self, seed: int, zoom: float, ratio: float) -> None:
+        ys, xs = np.mgrid[:200, :250]
+        image = np.stack([ys, xs, np.full_like(ys, 255)], axis=-1).astype(np.uint8)  # each pixel says where it is
+        plane = Example(image, (ys // 20 * 13 + xs // 20 + 1).astype(np.int32), "")
+        pixels, labels = warp(plane, (100.0, 120.0), zoom, ratio, 128, np.random.default_rng(seed))
+        # What is averaged or blended with what is outside says something else.
+        inside = ndimage.binary_erosion(pixels[..., 2] == 255, iterations=4)
+        assert inside.any()
+        assert not labels[(pixels[..., 2] == 0) & ndimage.binary_erosion(pixels[..., 2] == 0, iterations=4)].any()
+        y, x = pixels[inside, 0].astype(float), pixels[inside, 1].astype(float)
+        within = (abs(y % 20 - 9.5) < 8) & (abs(x % 20 - 9.5) < 8)
+        expected = y // 20 * 13 + x // 20 + 1
+        np.testing.assert_array_equal(labels[inside][within], expected[within])
+        places = np.column_stack([*np.nonzero(inside), np.ones(inside.sum())])
+        slopes = np.linalg.lstsq(places, np.column_stack([y, x]), rcond=None)[0][:2]
+        longer, shorter = 1 / np.linalg.svd(slopes, compute_uv=False)[::-1]
+        assert (longer / shorter, longer * shorter) == pytest.approx((ratio, zoom**2), rel=0.1)
+
+    def test_some_crops_are_warped(self) -> None:
+        options = replace(CROPS, warped=0.5)
+        plain, some = (
+            [crop for crop, _ in zip(CropSampler({"a": [example()]}, {"a": 1}, o).crops(0), range(8), strict=False)]
+            for o in (CROPS, options)
+        )
+        for crop in some:
+            assert (crop.labels[tuple(crop.points.astype(int).T)] == crop.ids).all()
+        assert not all((a.pixels == b.pixels).all() for a, b in zip(plain, some, strict=True))
+
+
+def test_synthetic_planes_are_the_same_each_time_and_of_two_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sam_core.training.synthetic.PLANES", 4)
+    planes, again = synthetic_examples("rods"), synthetic_examples("rods")
+    for one, other in zip(planes, again, strict=True):
+        np.testing.assert_array_equal(one.image, other.image)
+        assert one.labels.max() >= 4
+    bright = [np.median(p.image[p.labels > 0]) > np.median(p.image[p.labels == 0]) for p in planes]
+    assert bright == [True, False, True, False]
+    assert len({plane.group for plane in planes}) == 2
+    with pytest.raises(ImageError, match="'stars', expected one of rods"):
+        synthetic_examples("stars")
 
 
 def test_a_deeper_network_starts_where_a_shallower_one_has_come_to(tmp_path: Path) -> None:
