@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sam_core.contrast import stretch
 from sam_core.errors import ImageError
 from sam_core.evaluation.dataset import Item, read_items
 from sam_core.image import to_rgb8
 from sam_core.labels import renumber
-from sam_core.training.crops import Example
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Example:
+    """One labelled plane, ready to be cropped.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8, contrast already stretched as the model will see it.
+    labels
+        (H, W) int32, 0 = background, consecutive.
+    group
+        What was imaged and how: sampling balances groups before images.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.int32]
+    group: str
 
 
 def read_examples(folder: Path, split: str = "train", modality: str = "") -> list[Example]:

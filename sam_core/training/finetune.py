@@ -27,8 +27,8 @@ from sam_core.modeling.cell import CellNetwork
 from sam_core.sam import Sam
 from sam_core.segment_all import SegmentAllOptions, segment_all
 from sam_core.training.config import TrainConfig
-from sam_core.training.crops import CropOptions, Example
-from sam_core.training.examples import example_of
+from sam_core.training.crops import CropOptions
+from sam_core.training.examples import Example, example_of
 from sam_core.training.export import export
 from sam_core.training.held_out import Parts, read_parts
 from sam_core.training.loop import Loss, loss_of_features, optimise

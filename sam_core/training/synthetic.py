@@ -11,7 +11,7 @@ from sam_core.contrast import stretch
 from sam_core.errors import ImageError
 from sam_core.image import to_rgb8
 from sam_core.labels import renumber
-from sam_core.training.crops import Example
+from sam_core.training.examples import Example
 
 SYNTHETIC = "synthetic"  # in the place of a folder
 PLANES = 96

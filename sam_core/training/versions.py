@@ -13,7 +13,9 @@ from torch import Tensor
 from sam_core.families.cell import FILL, enlarged
 from sam_core.modeling.cell import TOKEN_STRIDE, CellNetwork
 from sam_core.training.augment import augment
-from sam_core.training.crops import Crop, CropOptions, Example, crop_of, cut, random_object, turn
+from sam_core.training.crops import Crop, CropOptions, crop_of, random_object
+from sam_core.training.examples import Example
+from sam_core.training.resample import cut, turn
 
 WINDOWS = 2  # windows along a side of a version: several different crops lie in it
 MAGNIFIED = 0.3  # largest logarithm by which a version is larger or smaller than the model would look at the image

@@ -18,7 +18,8 @@ from sam_core.evaluation import Item
 from sam_core.modeling.cell import CellNetwork
 from sam_core.modeling.checkpoint import write_checkpoint
 from sam_core.training import finetune
-from sam_core.training.crops import CropOptions, Example
+from sam_core.training.crops import CropOptions
+from sam_core.training.examples import Example
 from sam_core.training.finetune import FineTuneOptions, best_threshold, choose_thresholds, fine_tune
 from sam_core.training.held_out import read_parts, split
 from sam_core.training.versions import Version, draw_versions, draw_window, encoded

@@ -20,12 +20,13 @@ from sam_core.modeling.cell import CellNetwork, sketch_prompts
 from sam_core.modeling.prompt_encoder import BOTTOM_RIGHT, NEGATIVE, NOT_A_POINT, POSITIVE, TOP_LEFT
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig, read_config
-from sam_core.training.crops import CropOptions, CropSampler, Example, cut, draw_crop, warp
-from sam_core.training.examples import read_examples
+from sam_core.training.crops import CropOptions, CropSampler, draw_crop
+from sam_core.training.examples import Example, read_examples
 from sam_core.training.export import export
 from sam_core.training.grow import start_from
 from sam_core.training.loop import train
 from sam_core.training.losses import LossWeights, answer_loss, dice_loss, focal_loss, true_iou
+from sam_core.training.resample import cut, warp
 from sam_core.training.synthetic import synthetic_examples
 from sam_core.training.targets import proposal_targets
 from tests.tiny import TINY
