@@ -277,17 +277,23 @@ def _hello() -> None:
 
 
 @pytest.mark.slow
-def test_training_goes_on_where_it_stopped(run: Run, tmp_path: Path) -> None:
+def test_training_goes_on_where_it_stopped(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sam_core.training.synthetic.PLANES", 2)
     _labelled_set(tmp_path / "data" / "made_up")
     for steps in (1, 2):
         (tmp_path / "run.toml").write_text(
-            f"steps = {steps}\nbatch = 1\nlog_every = 1\nsave_every = 1\n[sets]\nmade_up = 1.0\n"
+            f"steps = {steps}\nbatch = 2\nlog_every = 1\nsave_every = 1\n[crops]\nwarped = 0.5\n"
+            '[sets]\nmade_up = 0.5\n"synthetic:rods" = 0.5\n'
         )
         result = run("train", "run.toml", "--data", "data", "--run", "run")
         assert result.exit_code == 0, result.output
         assert f"step {steps}/{steps}" in result.stdout
     logged = [json.loads(line)["step"] for line in Path("run/log.jsonl").read_text().splitlines()]
     assert logged == [1, 2]
+    (tmp_path / "run.toml").write_text('steps = 3\n[sets]\n"synthetic:stars" = 1\n')
+    result = run("train", "run.toml", "--run", "other")
+    assert result.exit_code == 2
+    assert "expected one of rods" in result.stderr
 
 
 def test_the_curve_is_drawn_from_the_log(tmp_path: Path) -> None:
