@@ -1,7 +1,8 @@
 """Synthetic cells with exact truth: a plane of round or of rod-shaped ones, a z-stack, a time-lapse.
 
-Made by simulation, so they need no download and no licence. Cells are smooth random blobs that may touch but do not
-overlap, textured, unevenly lit, blurred by the optics and counted as photons by a noisy camera.
+Made by simulation, so they need no download and no licence. Cells are smooth random blobs, or bent rods, that may touch
+but do not overlap, textured, unevenly lit, blurred by the optics and counted as photons by a noisy camera; or roughly
+as phase contrast shows them.
 """
 
 from __future__ import annotations

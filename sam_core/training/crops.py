@@ -122,7 +122,7 @@ def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) 
     if focus is None:
         return None
     zoom = _draw_zoom(focus[2], options, rng)
-    if options.warped and rng.random() < options.warped:
+    if options.warped and rng.random() < options.warped:  # no chance, no draw: recipes without it draw as they did
         ratio = float(np.exp(rng.uniform(0, np.log(options.stretch))))
         image, labels = warp(example, focus[:2], zoom, ratio, options.size, rng)
     else:

@@ -27,7 +27,7 @@ def synthetic_examples(kind: str) -> list[Example]:
         There is no such kind.
     """
     if kind not in DRAWN:
-        msg = f"got the synthetic set {kind!r}, expected one of {', '.join(DRAWN)}; correct the configuration"
+        msg = f"got the synthetic set {kind!r}, expected one of {', '.join(DRAWN)}; a folder needs another name"
         raise ImageError(msg)
     return [_example(DRAWN[kind](seed), f"{kind} {seed % 2}") for seed in range(PLANES)]
 

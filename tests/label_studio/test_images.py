@@ -500,12 +500,12 @@ def test_too_many_pages_are_told() -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    inside = tmp_path / "root"
+    inside = tmp_path / "shown"
     (inside / "sub").mkdir(parents=True)
     (inside / "sub" / "a b.png").write_bytes(PICTURE)
     (tmp_path / "secret.png").write_bytes(PICTURE)
-    (tmp_path / "root2").mkdir()
-    (tmp_path / "root2" / "a.png").write_bytes(PICTURE)
+    (tmp_path / "shown2").mkdir()
+    (tmp_path / "shown2" / "a.png").write_bytes(PICTURE)
     (inside / "out.png").symlink_to(tmp_path / "secret.png")
     (inside / "folder").symlink_to(tmp_path)
     (inside / "in.png").symlink_to(inside / "sub" / "a b.png")
@@ -532,8 +532,8 @@ def test_local_files_are_opened(root: Path, inside: str) -> None:
         "..%5csecret.png",
         "out.png",
         "folder/secret.png",
-        "folder/root/sub/a%20b.png/..",
-        "../root2/a.png",
+        "folder/shown/sub/a%20b.png/..",
+        "../shown2/a.png",
         "{tmp}/secret.png",
         "/etc/passwd",
         "//etc/passwd",
