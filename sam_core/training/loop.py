@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sam_core.atomic import placed
+from sam_core.families.load import choose_dtype
 from sam_core.modeling.cell import MASK_STRIDE, CellNetwork
 from sam_core.training.clicks import correction, first_prompts
 from sam_core.training.config import TrainConfig
@@ -49,12 +50,14 @@ def train(config: TrainConfig, sampler: CropSampler, run: Path, device: str = "c
     if config.start and not (run / "checkpoint.pt").exists():
         start_from(network, config.start)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    bfloat16 = choose_dtype("auto", torch.device(device)) == torch.bfloat16
 
     def losses(step: int) -> Iterator[Loss]:
         crops = _ahead(sampler.crops(config.seed + 1_000_003 * step), 4 * config.batch)
         generator = torch.Generator().manual_seed(config.seed + step)
         while True:
-            yield batch_loss(network, [next(crops) for _ in range(config.batch)], config, generator, device)
+            batch = [next(crops) for _ in range(config.batch)]
+            yield batch_loss(network, batch, config, generator, device, bfloat16=bfloat16)
 
     yield from optimise(network, losses, config, run)
 
@@ -100,13 +103,22 @@ def optimise(
 
 
 def batch_loss(
-    network: CellNetwork, crops: Sequence[Crop], config: TrainConfig, generator: torch.Generator, device: str = "cpu"
+    network: CellNetwork,
+    crops: Sequence[Crop],
+    config: TrainConfig,
+    generator: torch.Generator,
+    device: str = "cpu",
+    *,
+    bfloat16: bool = True,
 ) -> Loss:
-    """Return the loss of one batch over several rounds of prompting, and its parts for the log."""
+    """Return the loss of one batch over several rounds of prompting, and its parts for the log.
+
+    `bfloat16` is for devices that are fast at it: a CPU that is not takes many times as long as in float32.
+    """
     pixels = torch.from_numpy(np.stack([c.pixels for c in crops])).permute(0, 3, 1, 2).to(device).float() / 255
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
         levels = network.encoder(pixels.contiguous(memory_format=torch.channels_last))
-    return loss_of_features(network, levels, crops, config, generator, device)
+    return loss_of_features(network, levels, crops, config, generator, device, bfloat16=bfloat16)
 
 
 def loss_of_features(
