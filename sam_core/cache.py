@@ -126,7 +126,14 @@ class EmbeddingCache:
         ------
         OSError
             The folder cannot be written to, or the disk is full; nothing is left of the entry then.
+        ValueError
+            The embedding is of a part of the plane, and would be taken for the whole.
         """
+        if embedding.part is not None:
+            msg = (
+                f"got an embedding of the part {embedding.part} of a plane, expected one of the whole; keep only these"
+            )
+            raise ValueError(msg)
         entry = self._entry(embedding.model, image, tiling)
         if not entry.is_dir():
             self._write(entry, embedding.halved())

@@ -32,6 +32,9 @@ class Embedding:
     overview
         The whole plane, shrunk to the size of one window, encoded as well: it answers for objects that no tile holds.
         None where the plane is one tile.
+    part
+        The half-open box of the plane that was encoded, where that is not all of it: prompts are answered as far as
+        they lie in it, and an answer that runs into its border is cut off there. None: the whole plane.
 
     Examples
     --------
@@ -45,6 +48,7 @@ class Embedding:
     tiling: Tiling | None
     model: str
     overview: Embedding | None = None
+    part: Box | None = None
 
     @property
     def nbytes(self) -> int:
@@ -55,7 +59,7 @@ class Embedding:
     @property
     def windows(self) -> tuple[Box, ...]:
         """The half-open box of the plane that each tile was encoded from."""
-        return windows(self.tiling, self.image_shape)
+        return windows(self.tiling, self.image_shape) if self.part is None else (self.part,)
 
     def halved(self) -> Embedding:
         """Return it in float16, as it is kept on disk: answers then do not depend on where it came from.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
@@ -170,7 +170,6 @@ class Sam:
 
     # -- encode ------------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
     def encode(self, image: NDArray[np.generic], *, tiling: Tiling | None = None) -> Embedding:
         """Encode a plane once.
 
@@ -186,38 +185,115 @@ class Sam:
         ImageError
             The image cannot be read as a plane.
         """
+        *_, embedding = self.encode_by_tile(image, tiling=tiling)
+        assert embedding is not None
+        return embedding
+
+    @torch.inference_mode()
+    def encode_by_tile(self, image: NDArray[np.generic], *, tiling: Tiling | None = None) -> Iterator[Embedding | None]:
+        """Encode a plane in steps, for whoever has something else to do between them.
+
+        Parameters
+        ----------
+        image, tiling
+            As `encode` takes them.
+
+        Yields
+        ------
+        Embedding or None
+            None after each tile; then, once, what `encode` returns.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read as a plane.
+
+        Examples
+        --------
+        >>> from sam_core import Tiling, samples
+        >>> sam, tiling = Sam.from_pretrained("cell"), Tiling((128, 128), (32, 32))
+        >>> [made is None for made in sam.encode_by_tile(samples.cells((128, 256)).image, tiling=tiling)]
+        [True, True, False]
+        """
         rgb8 = self._family.prepare(to_rgb8(image))
         shape = (rgb8.shape[0], rgb8.shape[1])
         tiles = windows(tiling, shape)
-        features = self._encode_tiles(rgb8, tiles, shape)
-        overview = None
-        if len(tiles) > 1:
-            y0, x0, y1, x1 = tiles[0]
-            overview = self._overview(rgb8, (y1 - y0, x1 - x0))
-        return Embedding(features, shape, tiling if len(tiles) > 1 else None, self.fingerprint, overview)
+        first = self._encode_tile(rgb8, tiles[0], shape)
+        yield None
+        if len(tiles) == 1:
+            yield Embedding(tuple(level[None] for level in first), shape, None, self.fingerprint)
+            return
+        features = tuple(np.empty((len(tiles), *level.shape), level.dtype) for level in first)
+        for i, tile in enumerate(tiles):
+            levels = self._encode_tile(rgb8, tile, shape) if i else first
+            for kept, level in zip(features, levels, strict=True):
+                kept[i] = level
+            if i:
+                yield None
+        yield Embedding(features, shape, tiling, self.fingerprint, self._overview(rgb8, tiles[0]))
 
-    def _encode_tiles(
-        self, rgb8: NDArray[np.uint8], tiles: Sequence[Box], plane: Shape
-    ) -> tuple[NDArray[np.floating], ...]:
-        kind = torch.float32 if self.dtype == "float32" else torch.float16
-        features: list[NDArray[np.floating]] = []
-        for i, (y0, x0, y1, x1) in enumerate(tiles):
-            views = self._family.views((y1 - y0, x1 - x0), plane)
-            levels = self._family.encode(rgb8[y0:y1, x0:x1], views)
-            arrays = [level.to(kind).cpu().numpy() for level in levels]
-            if len(tiles) == 1:
-                return tuple(array[None] for array in arrays)
-            features = features or [np.empty((len(tiles), *array.shape), array.dtype) for array in arrays]
-            for kept, array in zip(features, arrays, strict=True):
-                kept[i] = array
-        return tuple(features)
+    @torch.inference_mode()
+    def encode_part(self, image: NDArray[np.generic], part: Box) -> Embedding | None:
+        """Encode a part of a plane, for an answer that is not to wait until the whole is encoded.
 
-    def _overview(self, rgb8: NDArray[np.uint8], limit: tuple[int, int]) -> Embedding:
+        It is asked in the frame of the plane. The contrast is that of the whole plane, so well inside the part the
+        answers are those of the whole but for a few pixels. Nearer to its border than the halo of a tile they are
+        worse, and what is larger than the part is cut off.
+
+        Parameters
+        ----------
+        image
+            The whole plane, as `encode` takes it.
+        part
+            Half-open y0, x0, y1, x1 inside the plane. At multiples of 16 and more, the network sees it as it does in
+            the whole.
+
+        Returns
+        -------
+        Embedding or None
+            None for a model of the SAM family, to which a part is as much work as the whole.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read as a plane.
+        ValueError
+            The part is empty or reaches outside the plane.
+
+        Examples
+        --------
+        >>> from sam_core import samples
+        >>> sam = Sam.from_pretrained("cell")
+        >>> sam.encode_part(samples.cells((512, 768)).image, (0, 256, 256, 512)).windows
+        ((0, 256, 256, 512),)
+        """
+        if not self._family.is_local:
+            return None
+        rgb8 = self._family.prepare(to_rgb8(image))
         height, width = rgb8.shape[:2]
-        factor = max(height / limit[0], width / limit[1])
+        y0, x0, y1, x1 = part
+        if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
+            msg = f"got part {part} of a plane of {height} x {width}, expected y0 < y1 and x0 < x1 inside it"
+            raise ValueError(msg)
+        features = tuple(level[None] for level in self._encode_tile(rgb8, part, (height, width)))
+        return Embedding(features, (height, width), None, self.fingerprint, part=part)
+
+    def _encode_tile(self, rgb8: NDArray[np.uint8], tile: Box, plane: Shape) -> list[NDArray[np.floating]]:
+        """Encode a tile of a picture: its levels, each (C, h, w)."""
+        kind = torch.float32 if self.dtype == "float32" else torch.float16
+        y0, x0, y1, x1 = tile
+        levels = self._family.encode(rgb8[y0:y1, x0:x1], self._family.views((y1 - y0, x1 - x0), plane))
+        return [level.to(kind).cpu().numpy() for level in levels]
+
+    def _overview(self, rgb8: NDArray[np.uint8], tile: Box) -> Embedding:
+        """Encode the whole plane once more, shrunk to the size of a tile."""
+        y0, x0, y1, x1 = tile
+        height, width = rgb8.shape[:2]
+        factor = max(height / (y1 - y0), width / (x1 - x0))
         size = (max(1, round(height / factor)), max(1, round(width / factor)))
         small = np.array(Image.fromarray(rgb8).resize(size[::-1], Image.Resampling.BOX))
-        return Embedding(self._encode_tiles(small, [(0, 0, *size)], (height, width)), size, None, self.fingerprint)
+        levels = self._encode_tile(small, (0, 0, *size), (height, width))
+        return Embedding(tuple(level[None] for level in levels), size, None, self.fingerprint)
 
     # -- decode ------------------------------------------------------------------------------------------------------
 
@@ -401,7 +477,7 @@ class Sam:
         """
         if not self._family.proposes:
             return None
-        tiles = range(len(windows(embedding.tiling, embedding.image_shape)))
+        tiles = range(len(embedding.windows))
         pyramids = [list(places_of_tile(embedding, tile, self._family)) for tile in tiles]
         found: list[Found] = []
         for pyramid in pyramids:

@@ -22,6 +22,7 @@ class FakeFamily:
     """Knows one object from another where they are brighter than 127 and do not touch; sees one picture at a time."""
 
     doubt = 0.0
+    is_local = True
 
     def __init__(
         self, *, proposes: bool = False, scores: Sequence[float] = SCORES, padding: tuple[int, bool] = (0, False)

@@ -173,6 +173,13 @@ def test_less_than_nothing_cannot_be_kept(kept: EmbeddingCache) -> None:
         kept.prune(keep_bytes=-1)
 
 
+def test_a_part_is_not_kept_for_the_whole(kept: EmbeddingCache) -> None:
+    part = replace(FakeSegmenter().encode(_plane()), part=(0, 0, 40, 50))
+    with pytest.raises(ValueError, match=r"the part \(0, 0, 40, 50\)"):
+        kept.put(part, _plane())
+    assert len(kept) == 0
+
+
 def test_a_second_pass_over_a_stack_encodes_nothing(kept: EmbeddingCache) -> None:
     model = FakeSegmenter()
     planes = [_plane(seed) for seed in range(2 * cache.RECENT)]

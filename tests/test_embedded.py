@@ -134,6 +134,17 @@ class TestStack:
             assert counts.max() / len(inside) > 0.4, names
 
 
+def test_a_part_answers_well_inside_as_the_whole_does() -> None:
+    image = plane().image
+    for y in (160, 260):
+        for prompt in (Prompt.of([(y, 300)]), Prompt.of(box=(y - 20, 280, y + 20, 320))):
+            part = sam().encode_part(image, (0, 64, 420, 576))
+            assert part is not None
+            here, there = segment(sam(), part, prompt), segment(sam(), whole(), prompt)
+            assert mask_iou(here, there)[0, 0] > 0.98
+            np.testing.assert_allclose(here.scores, there.scores, atol=0.01)
+
+
 def test_bf16_and_fp32_agree() -> None:
     exact = Sam.from_pretrained("cell", dtype="float32")
     prompts = [Prompt.of(box=box) for box in truth().boxes[:12]]

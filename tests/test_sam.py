@@ -15,6 +15,7 @@ from sam_core.families.cell import FILL, CellFamily
 from sam_core.families.place import places_for
 from sam_core.modeling.cell import CellNetwork
 from sam_core.sam import Sam
+from tests.fake_family import FakeFamily, fake_sam
 from tests.tiny import TINY
 
 TILING = Tiling(tile=(96, 96), halo=(16, 16))
@@ -89,6 +90,47 @@ class TestEncode:
         assert tiled.tiling is None
         for a, b in zip(whole.features, tiled.features, strict=True):
             np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("tiling", [None, TILING])
+    def test_tile_by_tile_it_is_the_same(self, sam: Sam, plane: np.ndarray, tiling: Tiling | None) -> None:
+        at_once = sam.encode(plane, tiling=tiling)
+        *steps, made = sam.encode_by_tile(plane, tiling=tiling)
+        assert steps == [None] * len(at_once.windows)
+        assert made is not None
+        assert made.tiling == at_once.tiling
+        pictures = [(made, at_once), *([(made.overview, at_once.overview)] if made.overview else [])]
+        for one, other in pictures:
+            assert other is not None
+            for a, b in zip(one.features, other.features, strict=True):
+                np.testing.assert_array_equal(a, b)
+
+
+class TestPart:
+    def test_it_is_asked_in_the_frame_of_the_plane(self, sam: Sam, plane: np.ndarray) -> None:
+        part = sam.encode_part(plane, (64, 64, 192, 192))
+        assert part is not None
+        assert (part.image_shape, part.windows) == ((200, 260), ((64, 64, 192, 192),))
+        (place, *_) = places_for(part, Prompt.of([(100, 100)]), sam._family)
+        np.testing.assert_allclose(place.frame.points_into(np.array([(100, 100)])), [(36, 36)])
+        masks = sam.decode(part, [Prompt.of([(100, 100)])])
+        assert masks.shape == (200, 260)
+        assert all(64 <= point < 192 for prompt in sam.propose(part) or [] for point in prompt.points[0])
+
+    def test_all_of_a_plane_is_the_plane(self, sam: Sam, plane: np.ndarray) -> None:
+        part = sam.encode_part(plane, (0, 0, 200, 260))
+        assert part is not None
+        for a, b in zip(part.features, sam.encode(plane).features, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    @pytest.mark.parametrize("part", [(0, 0, 201, 10), (-1, 0, 5, 5), (5, 5, 5, 9), (0, 9, 8, 3), (0, 0, 10, 261)])
+    def test_what_is_no_part_is_refused(self, sam: Sam, plane: np.ndarray, part: tuple[int, int, int, int]) -> None:
+        with pytest.raises(ValueError, match=r"of a plane of 200 x 260, expected"):
+            sam.encode_part(plane, part)
+
+    def test_a_model_that_sees_everything_at_one_size_has_none(self, plane: np.ndarray) -> None:
+        family = FakeFamily()
+        family.is_local = False
+        assert fake_sam(family).encode_part(plane, (0, 0, 64, 64)) is None
 
 
 class TestRouting:

@@ -37,6 +37,7 @@ class CellFamily:
     """
 
     proposes = True
+    is_local = True
     doubt = 0.5  # inside a large even object the window shows nothing but more of it
 
     def __init__(self, network: CellNetwork, *, min_proposal: float = 0.4) -> None:

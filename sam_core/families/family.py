@@ -78,6 +78,7 @@ class Family(Protocol):
     """A network and how to feed it one picture: a plane, a tile of it, or a coarse overview."""
 
     proposes: bool  # whether the network has an idea of its own of where objects are
+    is_local: bool  # whether a part of a plane costs less than all of it, and is seen as it is seen inside the whole
     doubt: float  # score below which the answer to a lone click may be poor because the view was too close
 
     @property

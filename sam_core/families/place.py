@@ -16,7 +16,7 @@ from sam_core.families.family import Family, View
 from sam_core.frame import Frame
 from sam_core.logits import Logits
 from sam_core.prompt import Prompt
-from sam_core.tiling import home, owner, windows
+from sam_core.tiling import home, owner
 from sam_core.types import Region, Shape
 
 
@@ -74,7 +74,7 @@ class Place:
 
 def places_of_tile(embedding: Embedding, tile: int, family: Family) -> Iterator[Place]:
     """Yield the views of a tile that are finer than the overview, finest first."""
-    y0, x0, y1, x1 = windows(embedding.tiling, embedding.image_shape)[tile]
+    y0, x0, y1, x1 = embedding.windows[tile]
     limit = _overview_scale(embedding)[0] if embedding.overview is not None else float("inf")
     for view in family.views((y1 - y0, x1 - x0), embedding.image_shape):
         if view.shrink < limit or view.shrink <= 1:

@@ -26,6 +26,7 @@ class VitFamily:
     """Feeds a `SamNetwork`: the longer side of the picture is scaled to fill the square, the rest is padded."""
 
     proposes = False
+    is_local = False  # whatever it is shown is enlarged to one size
     doubt = 0.0  # it always sees the whole picture
 
     def __init__(self, network: SamNetwork) -> None:
