@@ -1,29 +1,37 @@
-"""Embeddings found by the address of the image, in memory, and by its pixels, on disk."""
+"""Embeddings found by the address of the image, in memory, and by its pixels, on disk.
+
+Where somebody waits, only the part of a large page that the answer needs is encoded, and the whole page when nothing
+else is to be done.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
 
 from sam_core import Embedding, EmbeddingCache, Planes, Segmenter, Tiling
 from sam_label_studio.errors import FetchError
 from sam_label_studio.images import ImageSource, shown
 from sam_label_studio.later import Later
+from sam_label_studio.memory import Key, Memory
+from sam_label_studio.part import Box, Region, Shape, area, holds, part_around
+from sam_label_studio.serial import SerialSegmenter
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-Key: TypeAlias = tuple[str, str, str, int]
-"""Fingerprint of the model, address of Label Studio, address of the image, page."""
+Around: TypeAlias = Callable[[Shape], Region | None]
+"""Where on a page of this height and width something is asked; None where that is nowhere."""
 MEMORY = 1 << 30  # bytes
-FRESH = 600.0  # seconds after which an address is looked at again: the image behind it may be another
 UNWRITTEN = 2  # the part of the memory, one in so many, that embeddings may take which wait to be written
 LARGE = 2048  # pixels: a plane with a longer side is cut into tiles
+MOST = 8  # pages that wait until all of them is encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Encodes each page of each image once; safe to share between threads.
+    """Encodes each page of each image once, or the part that is asked about; safe to share between threads.
 
     Parameters
     ----------
@@ -74,14 +82,18 @@ class Embeddings:
     disk: EmbeddingCache | None
     memory: int = MEMORY
     counts: Counts = field(default_factory=Counts, compare=False)
-    _kept: OrderedDict[Key, tuple[float, Embedding]] = field(default_factory=OrderedDict, repr=False, compare=False)
-    _making: dict[Key, threading.Lock] = field(default_factory=dict, repr=False, compare=False)
-    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    _kept: Memory = field(init=False, repr=False, compare=False)
     _later: Later = field(init=False, repr=False, compare=False)
+    _rest: Later = field(init=False, repr=False, compare=False)
+    _begun: OrderedDict[Key, None] = field(default_factory=OrderedDict, repr=False, compare=False)
+    _making: dict[tuple[Key, bool], threading.Lock] = field(default_factory=dict, repr=False, compare=False)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Put off what is to be written, as long as it fits into memory."""
+        """Put off what nobody waits for: the rest of pages, and writing, as long as memory is left for it."""
+        object.__setattr__(self, "_kept", Memory(self.memory))
         object.__setattr__(self, "_later", Later(limit=self.memory // UNWRITTEN))
+        object.__setattr__(self, "_rest", Later(limit=1))
 
     @classmethod
     def at(cls, root: str | Path | None = None, *, memory: int = MEMORY) -> Embeddings:
@@ -97,78 +109,184 @@ class Embeddings:
             The image cannot be had, or has no such page.
         """
         key = _key(model, images, page)
-        with self._lock:
-            making = self._making.setdefault(key, threading.Lock())
-        try:
-            with self.answering(), making:  # who asks for the same page waits for it
-                found = self._remembered(key)
-                if found is None:
-                    with images.open(page.reference, task=page.task) as planes:
-                        found = self.of_plane(model, images, page, planes)
-                return found
-        finally:
-            with self._lock:
-                self._making.pop(key, None)
+        with self.answering(), self._alone(key):  # who asks for the same page waits for it
+            found = self._counted(self._whole(key))
+            if found is None:
+                with images.open(page.reference, task=page.task) as planes:
+                    found = self.of_plane(model, images, page, planes)
+            return found
+
+    def near(self, model: Segmenter, images: ImageSource, page: Page, around: Around) -> Embedding:
+        """Return an embedding of a page that knows what is asked, for somebody who waits.
+
+        Of a large page that is new, that is a part. The whole is encoded when nobody has asked for anything for about
+        as long as a step of that will take; or when it is next needed, after parts of it have cost as much.
+
+        Raises
+        ------
+        FetchError, ImageError
+            The image cannot be had, or has no such page.
+        """
+        key = _key(model, images, page)
+        with self.answering(), self._alone(key, part=True):
+            found = self._counted(self._whole(key) or self._holding(key, around))
+            if found is None:
+                with images.open(page.reference, task=page.task) as planes:
+                    found = self._part(model, images, page, planes, around)
+                    if found is None:
+                        with self._alone(key):
+                            found = self.of_plane(model, images, page, planes)
+            return found
 
     def of_plane(self, model: Segmenter, images: ImageSource, page: Page, planes: Planes) -> Embedding:
         """Return the embedding of a page of an image that is open."""
-        if page.number >= len(planes):
-            msg = f"got page {page.number} of {shown(page.reference)}, which has {len(planes)}, counted from 0"
-            raise FetchError(msg)
-        key = _key(model, images, page)
         with self.answering():
-            found = self._remembered(key, count=False)
-            if found is None:
-                found = self._encoded(model, planes, page.number)
-                self._remember(key, found)
-            return found
+            self._take_over(_key(model, images, page))
+            return self._of_plane(model, images, page, planes)
 
-    def answering(self) -> AbstractContextManager[None]:
-        """Say that somebody waits for an answer as long as the block takes: nothing is written to disk meanwhile."""
-        return self._later.answering()
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """Say that somebody waits for an answer as long as the block takes: what was put off waits, too."""
+        with self._later.answering(), self._rest.answering():
+            yield
 
     def flush(self) -> None:
-        """Wait until all that was encoded is on disk."""
+        """Wait until all that was encoded is on disk; pages of which only a part is encoded are left so."""
+        with self._lock:
+            self._begun.clear()
+        self._rest.flush()
         self._later.flush()
 
     @property
     def nbytes(self) -> int:
         """Bytes in memory."""
-        with self._lock:
-            return sum(embedding.nbytes for _, embedding in self._kept.values())
+        return self._kept.nbytes
 
-    def _encoded(self, model: Segmenter, planes: Planes, number: int) -> Embedding:
-        plane = planes[number]
-        tiling = Tiling() if max(plane.shape[:2]) > LARGE else None
-        found = None if self.disk is None else self.disk.get(model.fingerprint, plane, tiling=tiling)
-        if found is not None:
-            return found
+    # -- the whole of a page -----------------------------------------------------------------------------------------
+
+    def _of_plane(self, model: Segmenter, images: ImageSource, page: Page, planes: Planes) -> Embedding:
+        plane, key = _plane(planes, page), _key(model, images, page)
+        found = self._whole(key) or self._on_disk(model, plane)
+        if found is None:
+            found = self._encoded(model, plane)
+        self._kept.keep(key, found)
+        return found
+
+    def _whole(self, key: Key) -> Embedding | None:
+        return next((embedding for embedding in self._kept.of(key) if embedding.part is None), None)
+
+    def _on_disk(self, model: Segmenter, plane: NDArray[Any]) -> Embedding | None:
+        return None if self.disk is None else self.disk.get(model.fingerprint, plane, tiling=_tiling(plane))
+
+    def _encoded(self, model: Segmenter, plane: NDArray[Any]) -> Embedding:
         with self._lock:
             self.counts.encoded += 1
-        made = model.encode(plane, tiling=tiling).halved()
+        made = model.encode(plane, tiling=_tiling(plane)).halved()
         if self.disk is not None:
-            write = partial(self.disk.put, made, plane, tiling=tiling)
+            write = partial(self.disk.put, made, plane, tiling=_tiling(plane))
             self._later.add(write, made.nbytes + plane.nbytes)
         return made
 
-    def _remembered(self, key: Key, *, count: bool = True) -> Embedding | None:
-        with self._lock:
-            made, found = self._kept.get(key, (0.0, None))
-            found = None if time.monotonic() - made > FRESH else found
-            if found is not None:
-                self._kept.move_to_end(key)
-            if count:
-                self.counts.hits += found is not None
-                self.counts.misses += found is None
-            return found
+    # -- a part of a page --------------------------------------------------------------------------------------------
 
-    def _remember(self, key: Key, embedding: Embedding) -> None:
+    def _holding(self, key: Key, around: Around) -> Embedding | None:
+        """Return what is kept of a page and holds what is asked."""
+        for embedding in reversed(self._kept.of(key)):
+            region = around(embedding.image_shape)
+            if embedding.part and region is not None and holds(embedding.part, region, embedding.image_shape):
+                return embedding
+        return None
+
+    def _part(
+        self, model: Segmenter, images: ImageSource, page: Page, planes: Planes, around: Around
+    ) -> Embedding | None:
+        """Encode a part of a page and put off the rest; or take all of it from disk. None where it is to be encoded."""
+        plane, key = _plane(planes, page), _key(model, images, page)
+        shape = (plane.shape[0], plane.shape[1])
+        region = around(shape)
+        part = None if region is None else part_around(region, shape)
+        if part is None:
+            return None
+        if (found := self._on_disk(model, plane)) is not None:
+            self._kept.keep(key, found)
+            return found
+        spent = sum(area(embedding.part) for embedding in self._kept.of(key) if embedding.part)
+        started = time.monotonic()
+        made = _encode_part(model, plane, part) if spent < shape[0] * shape[1] else None
+        if made is not None:
+            tile = (_tiling(plane) or Tiling.whole(shape)).windows(shape)[0]
+            step = area(tile) / area(part) * (time.monotonic() - started)
+            with self._lock:
+                self.counts.encoded += 1
+                self._begun[key] = None
+                while len(self._begun) > MOST:
+                    self._begun.popitem(last=False)
+            self._kept.keep(key, made)
+            self._rest.add(partial(self._finish, model, images, page, step), 0, rest=step)
+        return made
+
+    def _finish(self, model: Segmenter, images: ImageSource, page: Page, step: float) -> None:
+        """Encode all of a page of which only a part is, unless others do, or newer pages are more important."""
+        key = _key(model, images, page)
+
+        def go_on() -> None:
+            self._rest.pause(step)
+            if key not in self._begun:
+                raise _TakenOverError
+
+        patient = model.patient(go_on) if isinstance(model, SerialSegmenter) else model
+        with suppress(_TakenOverError):
+            go_on()
+            with images.open(page.reference, task=page.task) as planes:
+                self._of_plane(patient, images, page, planes)
+        self._take_over(key)
+
+    def _take_over(self, key: Key) -> None:
+        """Have nobody encode all of a page later."""
         with self._lock:
-            self._kept[key] = time.monotonic(), embedding
-            self._kept.move_to_end(key)
-            while len(self._kept) > 1 and self.nbytes > self.memory:
-                self._kept.popitem(last=False)
+            self._begun.pop(key, None)
+
+    # -- both --------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _alone(self, key: Key, *, part: bool = False) -> Iterator[None]:
+        """Wait for others who make the same."""
+        with self._lock:
+            making = self._making.setdefault((key, part), threading.Lock())
+        try:
+            with making:
+                yield
+        finally:
+            with self._lock:
+                self._making.pop((key, part), None)
+
+    def _counted(self, found: Embedding | None) -> Embedding | None:
+        with self._lock:
+            self.counts.hits += found is not None
+            self.counts.misses += found is None
+        return found
+
+
+class _TakenOverError(Exception):
+    """Leaves a page to others."""
 
 
 def _key(model: Segmenter, images: ImageSource, page: Page) -> Key:
     return model.fingerprint, images.name, images.key(page.reference), page.number
+
+
+def _plane(planes: Planes, page: Page) -> NDArray[Any]:
+    if page.number >= len(planes):
+        msg = f"got page {page.number} of {shown(page.reference)}, which has {len(planes)}, counted from 0"
+        raise FetchError(msg)
+    return planes[page.number]
+
+
+def _tiling(plane: NDArray[Any]) -> Tiling | None:
+    return Tiling() if max(plane.shape[:2]) > LARGE else None
+
+
+def _encode_part(model: Segmenter, plane: NDArray[Any], part: Box) -> Embedding | None:
+    encode: Callable[[NDArray[Any], Box], Embedding | None] | None = getattr(model, "encode_part", None)
+    made = None if encode is None else encode(plane, part)
+    return None if made is None else made.halved()

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 class _Job:
     work: Callable[[], object]
     nbytes: int
+    rest: float
 
 
 class Later:
@@ -70,16 +71,31 @@ class Later:
                 self._asking -= 1
                 self._asked = time.monotonic()
 
-    def add(self, work: Callable[[], object], nbytes: int) -> None:
-        """Put a job off; waits while too much is put off already."""
+    def add(self, work: Callable[[], object], nbytes: int, *, rest: float = 0.0) -> None:
+        """Put a job off; waits while too much is put off already, but a job that adds another one does not.
+
+        Parameters
+        ----------
+        work, nbytes
+            What is to be done, and what it holds in memory until then.
+        rest
+            Seconds for which nobody must have asked for anything, where that is more than for other jobs.
+        """
         with self._changed:
-            self._hurry(lambda: not self._jobs or self._nbytes + nbytes <= self._limit)
-            self._jobs.append(_Job(work, nbytes))
+            if threading.current_thread() is not self._thread:
+                self._hurry(lambda: not self._jobs or self._nbytes + nbytes <= self._limit)
+            self._jobs.append(_Job(work, nbytes, max(rest, self._rest)))
             self._nbytes += nbytes
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="later")
                 self._thread.start()
             self._changed.notify_all()
+
+    def pause(self, rest: float) -> None:
+        """Wait in the midst of a job until it is time to go on."""
+        with self._changed:
+            while not self._is_time(rest):
+                self._changed.wait(self._rest)
 
     def flush(self) -> None:
         """Do all that was put off, now."""
@@ -96,7 +112,7 @@ class Later:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while self._jobs and not self._is_time():
+                while self._jobs and not self._is_time(self._jobs[0].rest):
                     self._changed.wait(self._rest)
                 if not self._jobs:
                     self._thread = None
@@ -105,12 +121,12 @@ class Later:
             try:
                 job.work()
             except Exception as error:  # nobody is there to be told, and the answer was given long ago
-                log.warning("an embedding is not kept on disk: %s", error)
+                log.warning("put off, and not done: %s", error)
             with self._changed:
                 self._jobs.popleft()
                 self._nbytes -= job.nbytes
                 self._changed.notify_all()
 
-    def _is_time(self) -> bool:
-        is_quiet = not self._asking and time.monotonic() - self._asked >= self._rest
+    def _is_time(self, rest: float) -> bool:
+        is_quiet = not self._asking and time.monotonic() - self._asked >= rest
         return is_quiet or self._hurried > 0 or self._nbytes > FULL * self._limit

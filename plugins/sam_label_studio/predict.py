@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from sam_core import Embedding, Masks, PromptError, SegmentAllOptions, Segmenter, segment, segment_all
@@ -12,6 +13,7 @@ from sam_label_studio.config import Control, Controls, ImageTag, Kind
 from sam_label_studio.embeddings import Embeddings, Page
 from sam_label_studio.errors import CodecError, ConfigError, FetchError
 from sam_label_studio.images import ImageSource
+from sam_label_studio.part import Region, Shape, are_complete, extent
 from sam_label_studio.prompts import Asked, Group, asked, groups
 from sam_label_studio.regions import Place, regions
 
@@ -123,7 +125,7 @@ class _Job:
     def found(self, context: Mapping[str, Any] | None, mode: Mode) -> Iterator[Json]:
         """Answer what was drawn, or else the task as a whole."""
         if context is not None:
-            yield from self.drawn(_results(context), refine=False)
+            yield from self.drawn(_results(context), is_click=True)
         elif mode == "everything":
             yield from self.everything()
         elif mode in STARTS:
@@ -155,24 +157,26 @@ class _Job:
 
     # -- what was drawn ----------------------------------------------------------------------------------------------
 
-    def drawn(self, results: Sequence[Any], *, refine: bool) -> Iterator[Json]:
+    def drawn(self, results: Sequence[Any], *, refine: bool = False, is_click: bool = False) -> Iterator[Json]:
         """Answer regions with regions; what cannot be answered is logged, and an error where it is all there is."""
         problems: list[str] = []
         answered = 0
         for group in groups(results):
             tag = self._image(group.to_name or None)
-            embedding = self._embedding(tag, group)
+            page = self._page(tag, group)
+            given = self.model, self.images, page
+            embedding = self.cache.near(*given, partial(_extent, group)) if is_click else self.cache.page(*given)
             found, wrong = asked(group, embedding.image_shape, refine=refine)
             problems += wrong
             answered += len(found)
-            yield from self._answered(found, embedding, tag)
+            yield from self._answered(found, embedding, page, tag)
         for problem in problems:
             log.warning("task %s: %s", self.task.get("id"), problem)
         if problems and not answered:
             raise PromptError("; ".join(problems))
 
-    def _embedding(self, tag: ImageTag, group: Group) -> Embedding:
-        """Return the embedding of the page that a group was drawn on."""
+    def _page(self, tag: ImageTag, group: Group) -> Page:
+        """Return the page that a group was drawn on."""
         references, item = self._references(tag), group.item or 0
         is_list = tag.is_list(self._data())
         if is_list and item >= len(references):
@@ -182,12 +186,14 @@ class _Job:
         if not isinstance(reference, str):
             msg = f"got {str(reference)[:60]!r} in the place of an image, expected its address; check the task's data"
             raise FetchError(msg)
-        return self.cache.page(self.model, self.images, Page(reference, page, self.task.get("id")))
+        return Page(reference, page, self.task.get("id"))
 
-    def _answered(self, found: Sequence[Asked], embedding: Embedding, tag: ImageTag) -> Iterator[Json]:
+    def _answered(self, found: Sequence[Asked], embedding: Embedding, page: Page, tag: ImageTag) -> Iterator[Json]:
         if not found:
             return
         masks = _answers(self.model, embedding, found)
+        if embedding.part is not None and not are_complete(masks, embedding.part, len(found)):
+            masks = _answers(self.model, self.cache.page(self.model, self.images, page), found)
         mine = [found[i] for i in masks.prompt]
         first = found[0]
         control = self._control(tag.name, first.label)
@@ -250,6 +256,11 @@ def _answers(model: Segmenter, embedding: Embedding, found: Sequence[Asked]) -> 
         return segment(model, embedding, prompts[0])
     masks = model.decode(embedding, prompts).best()
     return masks[masks.areas > 0]
+
+
+def _extent(group: Group, shape: Shape) -> Region | None:
+    """Return where on a page of this height and width a group asks."""
+    return extent([each.prompt for each in asked(group, shape)[0]])
 
 
 def _results(context: Mapping[str, Any]) -> Sequence[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling
 
 T = TypeVar("T")
+Box: TypeAlias = tuple[int, int, int, int]
 Job: TypeAlias = Callable[[], None]
 IN_A_ROW = 8  # urgent turns, while others wait
 
@@ -80,6 +81,8 @@ class SerialSegmenter:
         Shared by all who use the model; None: nobody else does.
     urgent
         Whether somebody waits for the answers.
+    between
+        Called before each tile by who is patient.
 
     Examples
     --------
@@ -90,9 +93,17 @@ class SerialSegmenter:
     True
     """
 
-    def __init__(self, model: Segmenter, turns: Turns | None = None, *, urgent: bool = True) -> None:
+    def __init__(
+        self,
+        model: Segmenter,
+        turns: Turns | None = None,
+        *,
+        urgent: bool = True,
+        between: Callable[[], None] = lambda: None,
+    ) -> None:
         self._model = model
         self._urgent = urgent
+        self._between = between
         self.turns = turns or Turns()
         self.segment_all_options: SegmentAllOptions | None = getattr(model, "segment_all_options", None)
 
@@ -102,9 +113,9 @@ class SerialSegmenter:
         turns = Turns()
         return cls(turns.do(load, urgent=True), turns)
 
-    def patient(self) -> SerialSegmenter:
-        """Return the same model for work that nobody waits for: it lets all others go first."""
-        return SerialSegmenter(self._model, self.turns, urgent=False)
+    def patient(self, between: Callable[[], None] = lambda: None) -> SerialSegmenter:
+        """Return the same model for work that nobody waits for: it lets all others go first, and waits `between`."""
+        return SerialSegmenter(self._model, self.turns, urgent=False, between=between)
 
     @property
     def fingerprint(self) -> str:
@@ -112,8 +123,21 @@ class SerialSegmenter:
         return self._model.fingerprint
 
     def encode(self, image: NDArray[Any], *, tiling: Tiling | None = None) -> Embedding:
-        """Encode a plane."""
-        return self._do(partial(self._model.encode, image, tiling=tiling))
+        """Encode a plane; who is patient lets others go first between tiles, too, where the model can stop there."""
+        by_tile: Callable[..., Iterator[Embedding | None]] | None = getattr(self._model, "encode_by_tile", None)
+        if self._urgent or by_tile is None:
+            return self._do(partial(self._model.encode, image, tiling=tiling))
+        steps = by_tile(image, tiling=tiling)
+        made: Embedding | None = None
+        while made is None:
+            self._between()
+            made = self._do(partial(next, steps))
+        return made
+
+    def encode_part(self, image: NDArray[Any], part: Box) -> Embedding | None:
+        """Encode a part of a plane, where the model can and it costs less."""
+        encode: Callable[[NDArray[Any], Box], Embedding | None] | None = getattr(self._model, "encode_part", None)
+        return None if encode is None else self._do(partial(encode, image, part))
 
     def decode(
         self,

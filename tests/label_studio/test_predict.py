@@ -407,5 +407,5 @@ def test_an_address_is_looked_at_again_after_a_while(tmp_path: Path, monkeypatch
     assert predict_task(given, controls(), model, cache, images, **click)["result"] == []
     (tmp_path / "a.png").write_bytes(png(squares(2)))
     assert predict_task(given, controls(), model, cache, images, **click)["result"] == []
-    monkeypatch.setattr("sam_label_studio.embeddings.FRESH", 0.0)
+    monkeypatch.setattr("sam_label_studio.memory.FRESH", 0.0)
     assert len(predict_task(given, controls(), model, cache, images, **click)["result"]) == 1

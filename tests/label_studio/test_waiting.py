@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sam_core import Embedding, Tiling
 from sam_label_studio.ahead import in_order
 from sam_label_studio.later import Later
-from sam_label_studio.serial import IN_A_ROW, Turns
+from sam_label_studio.serial import IN_A_ROW, SerialSegmenter, Turns
+from tests.fake import FakeSegmenter
 
 LONG = 30.0  # seconds: a test that waits so long has failed
 
@@ -55,6 +58,39 @@ def test_an_error_is_told_to_who_asked_and_costs_nobody_else_a_turn() -> None:
         turns.do(partial({}.__getitem__, "missing"), urgent=True)
     assert turns.do(lambda: 7, urgent=False) == 7
     assert turns.waiting == 0
+
+
+class _ByTile(FakeSegmenter):
+    """Encodes in three steps, and does something in each."""
+
+    def __init__(self, step: Callable[[], object]) -> None:
+        super().__init__()
+        self._step = step
+
+    def encode_by_tile(self, image: np.ndarray, *, tiling: Tiling | None = None) -> Iterator[Embedding | None]:
+        for _ in range(3):
+            self._step()
+            yield None
+        yield self.encode(image, tiling=tiling)
+
+
+@pytest.mark.parametrize(("patient", "order"), [(True, ["tile", "click"] * 3), (False, ["click"])])
+def test_who_is_patient_lets_clicks_go_first_between_tiles(patient: bool, order: list[str]) -> None:
+    done: list[str] = []
+    with ThreadPoolExecutor(8) as people:
+
+        def step() -> None:
+            done.append("tile")
+            people.submit(clicks.turns.do, lambda: done.append("click"), urgent=True)
+            while not clicks.turns.waiting:
+                pass
+
+        clicks = SerialSegmenter(_ByTile(step))
+        model = clicks.patient() if patient else clicks
+        made = model.encode(np.zeros((4, 4), np.uint8))
+        clicks.turns.do(lambda: None if patient else done.append("click"), urgent=True)
+    assert made.image_shape == (4, 4)
+    assert done == order
 
 
 def test_all_is_done_in_one_thread() -> None:
