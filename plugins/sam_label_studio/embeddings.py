@@ -84,7 +84,7 @@ class Embeddings:
     counts: Counts = field(default_factory=Counts, compare=False)
     _kept: Memory = field(init=False, repr=False, compare=False)
     _later: Later = field(init=False, repr=False, compare=False)
-    _rest: Later = field(init=False, repr=False, compare=False)
+    _finishing: Later = field(init=False, repr=False, compare=False)
     _begun: OrderedDict[Key, None] = field(default_factory=OrderedDict, repr=False, compare=False)
     _making: dict[tuple[Key, bool], threading.Lock] = field(default_factory=dict, repr=False, compare=False)
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
@@ -93,7 +93,7 @@ class Embeddings:
         """Put off what nobody waits for: the rest of pages, and writing, as long as memory is left for it."""
         object.__setattr__(self, "_kept", Memory(self.memory))
         object.__setattr__(self, "_later", Later(limit=self.memory // UNWRITTEN))
-        object.__setattr__(self, "_rest", Later(limit=1))
+        object.__setattr__(self, "_finishing", Later(limit=1))
 
     @classmethod
     def at(cls, root: str | Path | None = None, *, memory: int = MEMORY) -> Embeddings:
@@ -147,14 +147,14 @@ class Embeddings:
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Say that somebody waits for an answer as long as the block takes: what was put off waits, too."""
-        with self._later.answering(), self._rest.answering():
+        with self._later.answering(), self._finishing.answering():
             yield
 
     def flush(self) -> None:
         """Wait until all that was encoded is on disk; pages of which only a part is encoded are left so."""
         with self._lock:
             self._begun.clear()
-        self._rest.flush()
+        self._finishing.flush()
         self._later.flush()
 
     @property
@@ -166,10 +166,10 @@ class Embeddings:
 
     def _of_plane(self, model: Segmenter, images: ImageSource, page: Page, planes: Planes) -> Embedding:
         plane, key = _plane(planes, page), _key(model, images, page)
-        found = self._whole(key) or self._on_disk(model, plane)
+        found = self._whole(key)
         if found is None:
-            found = self._encoded(model, plane)
-        self._kept.keep(key, found)
+            found = self._on_disk(model, plane) or self._encoded(model, plane)
+            self._kept.keep(key, found)
         return found
 
     def _whole(self, key: Key) -> Embedding | None:
@@ -222,7 +222,7 @@ class Embeddings:
                 while len(self._begun) > MOST:
                     self._begun.popitem(last=False)
             self._kept.keep(key, made)
-            self._rest.add(partial(self._finish, model, images, page, step), 0, rest=step)
+            self._finishing.add(partial(self._finish, model, images, page, step), 0, rest=step)
         return made
 
     def _finish(self, model: Segmenter, images: ImageSource, page: Page, step: float) -> None:
@@ -230,7 +230,7 @@ class Embeddings:
         key = _key(model, images, page)
 
         def go_on() -> None:
-            self._rest.pause(step)
+            self._finishing.pause(step)
             if key not in self._begun:
                 raise _TakenOverError
 
