@@ -43,19 +43,24 @@ class Memory:
     def of(self, key: Key) -> list[Embedding]:
         """Return what is kept of a page: all of it, or parts, or nothing."""
         with self._lock:
-            young = [each for each in self._pages.get(key, ()) if time.monotonic() - each[0] <= FRESH]
+            young = self._young(key)
             if young:
                 self._pages.move_to_end(key)
             return [embedding for _, embedding in young]
 
     def keep(self, key: Key, embedding: Embedding) -> None:
-        """Keep a page in the place of its parts, or one more part of it."""
+        """Keep a page in the place of its parts, or one more part of a page that is not there."""
         with self._lock:
-            parts = self._pages.get(key, []) if embedding.part is not None else []
+            parts = self._young(key) if embedding.part is not None else []
+            if any(other.part is None for _, other in parts):
+                return
             self._pages[key] = [*parts, (time.monotonic(), embedding)]
             self._pages.move_to_end(key)
             while len(self._pages) > 1 and self._nbytes() > self._limit:
                 self._pages.popitem(last=False)
+
+    def _young(self, key: Key) -> list[tuple[float, Embedding]]:
+        return [each for each in self._pages.get(key, ()) if time.monotonic() - each[0] <= FRESH]
 
     def _nbytes(self) -> int:
         return sum(embedding.nbytes for page in self._pages.values() for _, embedding in page)

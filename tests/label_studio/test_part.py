@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sam_core import Embedding, EmbeddingCache, Masks, Segmenter, Tiling
 from sam_core.logits import Logits
 from sam_label_studio.embeddings import MOST, Embeddings
+from sam_label_studio.memory import Memory
 from sam_label_studio.part import HALO, WORTH, Box, are_complete, area, holds, part_around
 from sam_label_studio.predict import predict_task
 from sam_label_studio.serial import SerialSegmenter
@@ -251,6 +252,48 @@ def test_a_small_page_is_encoded_at_once() -> None:
     click = {"result": [keypoint(6, 10)]}
     predict_task(task(uri(png(squares()))), controls(), model, memory(), source(), context=click)
     assert model.parts == [None]
+
+
+# -- memory ----------------------------------------------------------------------------------------------------------
+
+
+def _embedding(part: Box | None, number: int = 0) -> Embedding:
+    return Embedding((np.full((1, 1, 2, 2), number, np.float16),), (4, 4), None, "fake", part=part)
+
+
+KEY = ("fake", "", "1.png", 0)
+
+
+def test_parts_are_kept_until_the_whole_is_there_and_not_beside_it() -> None:
+    memory, whole = Memory(limit=1000), _embedding(None)
+    parts = [_embedding((i, i, i + 2, i + 2)) for i in range(2)]
+    for part in parts:
+        memory.keep(KEY, part)
+    assert memory.of(KEY) == parts
+    memory.keep(KEY, whole)
+    memory.keep(KEY, parts[0])  # made while the whole was
+    assert memory.of(KEY) == [whole]
+    assert memory.nbytes == whole.nbytes
+
+
+def test_the_page_used_last_stays() -> None:
+    memory = Memory(limit=3 * _embedding(None).nbytes)
+    keys = [("fake", "", f"{i}.png", 0) for i in range(4)]
+    for key in keys[:3]:
+        memory.keep(key, _embedding(None))
+    memory.of(keys[0])
+    memory.keep(keys[3], _embedding(None))
+    assert [len(memory.of(key)) for key in keys] == [1, 0, 1, 1]
+
+
+def test_what_is_old_is_forgotten_and_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory(limit=1000)
+    memory.keep(KEY, _embedding(None))
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 601)
+    assert memory.of(KEY) == []
+    memory.keep(KEY, part := _embedding((0, 0, 2, 2)))
+    assert memory.of(KEY) == [part]
 
 
 # -- geometry --------------------------------------------------------------------------------------------------------
