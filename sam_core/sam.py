@@ -218,19 +218,19 @@ class Sam:
         rgb8 = self._family.prepare(to_rgb8(image))
         shape = (rgb8.shape[0], rgb8.shape[1])
         tiles = windows(tiling, shape)
-        first = self._encode_tile(rgb8, tiles[0], shape)
-        yield None
         if len(tiles) == 1:
-            yield Embedding(tuple(level[None] for level in first), shape, None, self.fingerprint)
+            levels = self._encode_tile(rgb8, tiles[0], shape)
+            yield None
+            yield Embedding(tuple(level[None] for level in levels), shape, None, self.fingerprint)
             return
-        features = tuple(np.empty((len(tiles), *level.shape), level.dtype) for level in first)
+        features: list[NDArray[np.floating]] = []
         for i, tile in enumerate(tiles):
-            levels = self._encode_tile(rgb8, tile, shape) if i else first
+            levels = self._encode_tile(rgb8, tile, shape)
+            features = features or [np.empty((len(tiles), *level.shape), level.dtype) for level in levels]
             for kept, level in zip(features, levels, strict=True):
                 kept[i] = level
-            if i:
-                yield None
-        yield Embedding(features, shape, tiling, self.fingerprint, self._overview(rgb8, tiles[0]))
+            yield None
+        yield Embedding(tuple(features), shape, tiling, self.fingerprint, self._overview(rgb8, tiles[0]))
 
     @torch.inference_mode()
     def encode_part(self, image: NDArray[np.generic], part: Box) -> Embedding | None:

@@ -12,9 +12,9 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from numpy.typing import NDArray
 
 from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling
+from sam_label_studio.part import Box
 
 T = TypeVar("T")
-Box: TypeAlias = tuple[int, int, int, int]
 Job: TypeAlias = Callable[[], None]
 IN_A_ROW = 8  # urgent turns, while others wait
 
