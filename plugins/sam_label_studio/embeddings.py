@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sam_core import Embedding, EmbeddingCache, Planes, Segmenter, Tiling
 from sam_label_studio.errors import FetchError
 from sam_label_studio.images import ImageSource, shown
-from sam_label_studio.later import Later
+from sam_label_studio.later import Later, is_over
 from sam_label_studio.memory import Key, Memory
 from sam_label_studio.part import Box, Region, Shape, area, holds, part_around
 from sam_label_studio.serial import SerialSegmenter
@@ -231,7 +231,7 @@ class Embeddings:
 
         def go_on() -> None:
             self._finishing.pause(step)
-            if key not in self._begun:
+            if key not in self._begun or is_over():
                 raise _TakenOverError
 
         patient = model.patient(go_on) if isinstance(model, SerialSegmenter) else model

@@ -129,4 +129,9 @@ class Later:
 
     def _is_time(self, rest: float) -> bool:
         is_quiet = not self._asking and time.monotonic() - self._asked >= rest
-        return is_quiet or self._hurried > 0 or self._nbytes > FULL * self._limit
+        return is_quiet or self._hurried > 0 or self._nbytes > FULL * self._limit or is_over()
+
+
+def is_over() -> bool:
+    """Tell whether Python ends, and waits only for threads that are left."""
+    return not threading.main_thread().is_alive()

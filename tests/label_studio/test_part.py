@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -27,6 +30,7 @@ from tests.label_studio.server import controls, keypoint, memory, png, source, s
 
 SHAPE = (900, 1200)
 LONG = 20.0  # seconds
+ROOT = Path(__file__).parents[2]
 
 
 class PartSegmenter(FakeSegmenter):
@@ -209,6 +213,21 @@ def test_a_server_that_stops_does_not_encode_the_rest_of_a_page() -> None:
         model.go_on.set()
         stopped.result(LONG)
     assert model.parts == [FIRST]
+
+
+ENDING = """
+from tests.label_studio import test_part as t
+
+page = t._Page(t._plane())
+add = page.cache._finishing.add
+page.cache._finishing.add = lambda work, nbytes, rest: add(work, nbytes, rest=1000)
+page.click((120, 130))
+"""
+
+
+def test_python_does_not_wait_until_the_rest_of_a_page_is_encoded() -> None:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "plugins")])}
+    subprocess.run([sys.executable, "-c", ENDING], env=env, timeout=50, check=True)
 
 
 def test_what_is_not_encoded_yet_is_left_when_the_server_stops(tmp_path: Path) -> None:
