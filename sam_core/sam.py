@@ -201,7 +201,7 @@ class Sam:
         Yields
         ------
         Embedding or None
-            None after each tile; then, once, what `encode` returns.
+            None between two tiles; at last what `encode` returns.
 
         Raises
         ------
@@ -213,23 +213,23 @@ class Sam:
         >>> from sam_core import Tiling, samples
         >>> sam, tiling = Sam.from_pretrained("cell"), Tiling((128, 128), (32, 32))
         >>> [made is None for made in sam.encode_by_tile(samples.cells((128, 256)).image, tiling=tiling)]
-        [True, True, False]
+        [True, False]
         """
         rgb8 = self._family.prepare(to_rgb8(image))
         shape = (rgb8.shape[0], rgb8.shape[1])
         tiles = windows(tiling, shape)
         if len(tiles) == 1:
             levels = self._encode_tile(rgb8, tiles[0], shape)
-            yield None
             yield Embedding(tuple(level[None] for level in levels), shape, None, self.fingerprint)
             return
         features: list[NDArray[np.floating]] = []
         for i, tile in enumerate(tiles):
+            if i:
+                yield None
             levels = self._encode_tile(rgb8, tile, shape)
             features = features or [np.empty((len(tiles), *level.shape), level.dtype) for level in levels]
             for kept, level in zip(features, levels, strict=True):
                 kept[i] = level
-            yield None
         yield Embedding(tuple(features), shape, tiling, self.fingerprint, self._overview(rgb8, tiles[0]))
 
     @torch.inference_mode()

@@ -95,7 +95,7 @@ class TestEncode:
     def test_tile_by_tile_it_is_the_same(self, sam: Sam, plane: np.ndarray, tiling: Tiling | None) -> None:
         at_once = sam.encode(plane, tiling=tiling)
         *steps, made = sam.encode_by_tile(plane, tiling=tiling)
-        assert steps == [None] * len(at_once.windows)
+        assert steps == [None] * (len(at_once.windows) - 1)
         assert made is not None
         assert made.tiling == at_once.tiling
         pictures = [(made, at_once), *([(made.overview, at_once.overview)] if made.overview else [])]
