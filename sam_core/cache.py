@@ -130,9 +130,7 @@ class EmbeddingCache:
             The embedding is of a part of the plane, and would be taken for the whole.
         """
         if embedding.part is not None:
-            msg = (
-                f"got an embedding of the part {embedding.part} of a plane, expected one of the whole; keep only these"
-            )
+            msg = f"got an embedding of the part {embedding.part}, expected one of a whole plane; use `encode` instead"
             raise ValueError(msg)
         entry = self._entry(embedding.model, image, tiling)
         if not entry.is_dir():

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from sam_core import Masks, Prompt
+from sam_core import Masks, Prompt, Tiling
 
 Shape: TypeAlias = tuple[int, int]
 Region: TypeAlias = tuple[float, float, float, float]
 Box: TypeAlias = tuple[int, int, int, int]
 SIDE = 512  # pixels of a part, along each axis, or more where more is asked about
-HALO = 128  # pixels around what is asked about, as around a tile
+HALO = max(Tiling().halo)  # pixels around what is asked about, as around a tile
 STEP = 64  # a part starts at multiples of it, so that the network sees it on the same grid as in the whole
 WORTH = 0.5  # of the plane; a larger part is not worth it
 NEAR = 3  # pixels: masks are drawn at every second one
