@@ -7,7 +7,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
+
+from sam_core.training.muon import Muon
 
 Kind = Literal["adamw", "muon"]
 
@@ -15,9 +17,8 @@ Kind = Literal["adamw", "muon"]
 class Optimisers:
     """Steps on all weights that require gradients, at one learning rate.
 
-    "muon" (Jordan et al. 2024) moves a matrix by its momentum with all singular values set to about one, scaled to the
-    size of a step of AdamW (Liu et al. 2025, section 2.2), so the learning rate means the same. Convolutions,
-    norms and single vectors are AdamW's with either.
+    "muon" is for the matrices, see `Muon`; its learning rate means what AdamW's does. Convolutions, norms and single
+    vectors are AdamW's with either.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class Optimisers:
         ]
         self._all: list[Optimizer] = [AdamW(groups, betas=(0.9, 0.98))]
         if matrices:
-            self._all.append(Muon(matrices, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"))
+            self._all.append(Muon(matrices, weight_decay=weight_decay))
 
     def step(self, loss: Tensor, learning_rate: float) -> None:
         """Move the weights against the gradient of `loss`, which is clipped to a norm of 1."""

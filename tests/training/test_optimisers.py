@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sam_core.training.muon import Muon, orthogonal
 from sam_core.training.optimisers import Kind, Optimisers
 
 RATE = 1e-2
@@ -70,3 +71,29 @@ def test_muon_moves_a_matrix_equally_in_all_directions_and_as_far_as_adamw() -> 
     # All but one: the norm behind the matrix takes the mean away, so there is next to no gradient in that direction.
     assert moved[:-1].min() > 0.5 * size
     assert moved.max() < 1.5 * size
+
+
+@pytest.mark.parametrize("shape", [(12, 16), (16, 12), (9, 9)])
+class TestMuon:
+    def test_all_singular_values_become_about_one(self, shape: tuple[int, int]) -> None:
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+        made = orthogonal(matrix)
+        along = u.T @ made @ v.T  # in the matrix's own directions nothing is turned
+        assert float((along - along.diag().diag()).abs().max()) < 1e-4
+        assert 0.4 < float(along.diag().min()) <= float(along.diag().max()) < 1.3
+
+    def test_steps_are_those_of_torch_up_to_its_rounding(self, shape: tuple[int, int]) -> None:
+        first = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        ours, theirs = first.clone().requires_grad_(), first.clone().requires_grad_()
+        pair = (
+            Muon([ours], lr=RATE, weight_decay=0.1),
+            torch.optim.Muon([theirs], lr=RATE, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"),
+        )
+        for seed in range(4):
+            gradient = torch.randn(shape, generator=torch.Generator().manual_seed(10 + seed))
+            ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+            for optimiser in pair:
+                optimiser.step()
+        moved, apart = (theirs - first).detach().norm(), (ours - theirs).detach().norm()
+        assert float(apart) < 0.03 * float(moved)
