@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -17,12 +16,12 @@ from PIL import Image
 from sam_core.embedding import Embedding
 from sam_core.errors import CheckpointError, EmbeddingError
 from sam_core.families.cell import CellFamily
-from sam_core.families.family import Answers, Family
+from sam_core.families.climb import FAR_BETTER, Climb
+from sam_core.families.family import Family
 from sam_core.families.load import dtype_of, load_family, save_family
-from sam_core.families.place import Place, places_for, places_of_home, places_of_overview, places_of_tile
+from sam_core.families.place import Place, places_of_overview, places_of_tile
 from sam_core.hub import add_card, upload
 from sam_core.image import to_rgb8
-from sam_core.logits import Logits
 from sam_core.masks import Masks
 from sam_core.modeling.portable import PortableDecoder
 from sam_core.overlap import nms
@@ -32,10 +31,8 @@ from sam_core.segment_all import SegmentAllOptions
 from sam_core.tiling import Tiling, owner, windows
 from sam_core.types import Box, Region, Shape
 
-FAR_BETTER = 0.3  # score by which a coarser answer has to be better than a doubtful one
 SAME_OBJECT = 0.6  # box IoU from which two proposals are taken for the same object
 
-Answer = tuple[Logits, float]
 Found = tuple[tuple[float, float], tuple[float, float, float, float], float]
 
 
@@ -340,7 +337,7 @@ class Sam:
             raise EmbeddingError(msg)
         for prompt in prompts:
             prompt.check(embedding.image_shape)
-        answers = self._answer(embedding, prompts, candidates, min_score)
+        answers = Climb(self._family, embedding, candidates, min_score).answers(prompts)
         kept = [
             (i, logits, score)
             for i, found in enumerate(answers)
@@ -352,93 +349,6 @@ class Sam:
         kept = [(i, replace(logits, values=logits.values.copy()), score) for i, logits, score in kept]
         index, logits, scores = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
         return Masks.from_logits(embedding.image_shape, logits, scores, index)
-
-    def _answer(
-        self, embedding: Embedding, prompts: Sequence[Prompt], candidates: Literal[1, 3], min_score: float | None
-    ) -> list[list[Answer]]:
-        """Ask for each prompt the finest place that holds it."""
-        places = {i: places_for(embedding, prompt, self._family) for i, prompt in enumerate(prompts)}
-        found = self._climb(embedding, prompts, places, candidates, min_score)
-        # An object clicked near its end may run out of the tile of the click and yet fit into another one: the
-        # overview tells. Else a click on one side of a seam would get a coarser answer than one on the other.
-        homes: dict[int, list[Place]] = {}
-        for i, (place, answers) in found.items():
-            if place.tile < 0 <= places[i][0].tile and answers:
-                region = _union(prompts[i].extent, _best(answers).positive_region() or prompts[i].extent)
-                homes[i] = places_of_home(embedding, region, self._family)
-        homes = {i: way for i, way in homes.items() if way and way[0].tile != places[i][0].tile}
-        for i, (place, answers) in self._climb(embedding, prompts, homes, candidates, min_score).items():
-            if answers and not _is_cut(_best(answers)):
-                found[i] = place, answers
-        return [found[i][1] for i in range(len(prompts))]
-
-    def _climb(
-        self,
-        embedding: Embedding,
-        prompts: Sequence[Prompt],
-        places: Mapping[int, Sequence[Place]],
-        candidates: Literal[1, 3],
-        min_score: float | None,
-    ) -> dict[int, tuple[Place, list[Answer]]]:
-        """Ask each prompt at the first of its places, and at the next ones while the answer is cut off or doubtful."""
-        found: dict[int, tuple[Place, list[Answer]]] = {}
-        # Of three candidates the best is taken, but for the clicks of a grid: there all that score well enough are.
-        passing = None if self._family.proposes else min_score
-        pending = dict(places)
-        while pending:
-            climbing: dict[int, Sequence[Place]] = {}
-            for indices in _together(pending):
-                place = pending[indices[0]][0]
-                # A poor answer may be poor because it is cut off, so it is left out only where there is no way up; and
-                # where answers mend others, all are needed.
-                least = min_score if all(len(pending[i]) == 1 and i not in found for i in indices) else None
-                asked = self._ask(embedding, place, [prompts[i] for i in indices], candidates, least)
-                for i, answers in zip(indices, asked, strict=True):
-                    # Among many prompts whose poor answers are left out, another one has the large object.
-                    doubt = self._family.doubt if prompts[i].is_lone_click and min_score is None else 0.0
-                    found[i] = _mended(found[i], answers, place, doubt) if i in found else (place, answers)
-                    above = pending[i][1:]
-                    if len(above) > 1 and _is_doubtful(found[i][1], doubt):
-                        found[i] = self._from_above(embedding, prompts[i], above, candidates, found[i])
-                    elif above and _lacks(found[i][1], passing, doubt):
-                        climbing[i] = above
-            pending = climbing
-        return found
-
-    def _from_above(
-        self,
-        embedding: Embedding,
-        prompt: Prompt,
-        places: Sequence[Place],
-        candidates: Literal[1, 3],
-        found: tuple[Place, list[Answer]],
-    ) -> tuple[Place, list[Answer]]:
-        """Ask a doubtful prompt at all coarser places at once, as if one after the other.
-
-        The next one alone is seldom surer, and together they cost less.
-        """
-        pictures = [(place.levels(), place.frame.shape) for place in places]
-        placed = [place.frame.prompt_into(prompt) for place in places]
-        for place, part in zip(places, self._family.decode_views(pictures, placed, candidates), strict=True):
-            found = _mended(found, _answers_of(part, place, embedding.image_shape), place, self._family.doubt)
-            if not _lacks(found[1], None, self._family.doubt):
-                break
-        return found
-
-    def _ask(
-        self,
-        embedding: Embedding,
-        place: Place,
-        prompts: Sequence[Prompt],
-        candidates: Literal[1, 3],
-        min_score: float | None,
-    ) -> list[list[Answer]]:
-        found: list[list[Answer]] = [[] for _ in prompts]
-        placed = [place.frame.prompt_into(prompt) for prompt in prompts]
-        for part in self._family.decode(place.levels(), place.frame.shape, placed, candidates, min_score):
-            for i, values, box, score in zip(part.prompt, part.values, part.boxes, part.scores, strict=True):
-                found[i].append((place.logits_out(values, tuple(box), embedding.image_shape), float(score)))
-        return found
 
     def portable_decoder(self) -> PortableDecoder:
         """Return the part of the model that answers a prompt, to be exported to a runtime other than torch.
@@ -505,65 +415,3 @@ class Sam:
 
 def _extent(box: Region) -> float:
     return max(box[2] - box[0], box[3] - box[1])
-
-
-def _together(pending: Mapping[int, Sequence[Place]]) -> Iterable[list[int]]:
-    """Group prompts that are to be asked at the same place."""
-    groups: dict[tuple[int, int], list[int]] = {}
-    for i, places in pending.items():
-        groups.setdefault(places[0].key, []).append(i)
-    return groups.values()
-
-
-def _answers_of(part: Answers, place: Place, plane: Shape) -> list[Answer]:
-    """Place the answers to one prompt on the plane."""
-    rows = zip(part.values, part.boxes, part.scores, strict=True)
-    return [(place.logits_out(values, tuple(box), plane), float(score)) for values, box, score in rows]
-
-
-def _best(answers: Sequence[Answer]) -> Logits:
-    return max(answers, key=itemgetter(1))[0]
-
-
-def _best_score(answers: Sequence[Answer]) -> float:
-    return max(score for _, score in answers)
-
-
-def _lacks(answers: Sequence[Answer], min_score: float | None, doubt: float) -> bool:
-    """Tell whether an answer that is wanted, the best or one that scores well enough, is cut off, or the best poor."""
-    wanted = [logits for logits, score in answers if min_score is not None and score >= min_score]
-    if not answers:
-        return False
-    return _best_score(answers) < doubt or any(_is_cut(logits) for logits in (_best(answers), *wanted))
-
-
-def _is_doubtful(answers: Sequence[Answer], doubt: float) -> bool:
-    """Tell whether the best answer is whole, but poor."""
-    return bool(answers) and _best_score(answers) < doubt and not _is_cut(_best(answers))
-
-
-def _mended(
-    finer: tuple[Place, list[Answer]], answers: list[Answer], place: Place, doubt: float
-) -> tuple[Place, list[Answer]]:
-    """Replace the candidates that are cut off by those of a coarser place; all of them where the best one is.
-
-    Where the best one is whole but doubtful, a coarser place answers if it scores far better.
-    """
-    if _is_cut(_best(finer[1])):
-        return place, answers
-    if _best_score(finer[1]) < doubt:
-        return (place, answers) if answers and _best_score(answers) > _best_score(finer[1]) + FAR_BETTER else finer
-    return finer[0], [new if _is_cut(old[0]) else old for old, new in zip(finer[1], answers, strict=True)]
-
-
-def _union(a: Region, b: Region) -> Region:
-    return min(a[0], b[0]), min(a[1], b[1]), max(a[2], b[2]), max(a[3], b[3])
-
-
-def _is_cut(logits: Logits) -> bool:
-    """Tell whether the mask runs into a border of what was looked at that is not the border of the plane."""
-    y0, x0, y1, x1 = logits.box
-    inside = (y0 > 0.5, x0 > 0.5, y1 < logits.shape[0] - 0.5, x1 < logits.shape[1] - 0.5)
-    values = logits.values
-    borders = (values[0], values[:, 0], values[-1], values[:, -1])
-    return any(cut and bool((border > 0).any()) for cut, border in zip(inside, borders, strict=True))

@@ -190,7 +190,7 @@ def test_a_doubtful_click_is_answered_as_if_it_were_asked_place_by_place(monkeyp
     monkeypatch.setattr(CellFamily, "decode_views", counted)
     at_once = [segment(sam(), embedding, click) for click in clicks]
     assert together.count(2) >= 4
-    monkeypatch.setattr("sam_core.sam._is_doubtful", lambda *_: False)
+    monkeypatch.setattr("sam_core.families.climb._is_doubtful", lambda *_: False)
     for found, click in zip(at_once, clicks, strict=True):
         expected = segment(sam(), embedding, click)
         assert found.boxes.tolist() == expected.boxes.tolist()
