@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_core import Masks
-from sam_napari._change import Canvas, CanvasFull, Change, box_of, pixel, within
+from sam_napari._boxes import pixel, within
+from sam_napari._change import Canvas, CanvasFull, Change, box_of
 from sam_napari._everything import Found
 from sam_napari._source import Box, Plane
 

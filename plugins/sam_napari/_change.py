@@ -1,21 +1,20 @@
 """Changes of label images: what is painted where, and what it is painted on.
 
-A `Canvas` is where objects are painted. napari's Labels layer is one (`_layers_canvas`), a plain array with an undo
-stack is another (`ArrayCanvas`).
+A `Canvas` is where objects are painted: napari's Labels layer is one (`_layers_canvas`).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from sam_core import Masks, SamError
+from sam_napari._boxes import area, at, grown, opened, pixel, tiles, united, whole, within
 from sam_napari._source import Box, Plane, Shape
 
 Touched: TypeAlias = Sequence[tuple[Plane, Box]] | None
@@ -23,7 +22,6 @@ Touched: TypeAlias = Sequence[tuple[Plane, Box]] | None
 
 FAR = 1 << 24  # pixels in which an object is looked for
 MARGIN = 16  # pixels around a mask in which an object is seen to be larger
-TILE = 512  # pixels a side of what is read at a time of a whole array
 
 
 class CanvasError(SamError):
@@ -155,28 +153,6 @@ def turned(plane: Plane, values: NDArray[Any]) -> NDArray[Any]:
     return values.T if plane.axes[0] > plane.axes[1] else values
 
 
-def whole(shape: Shape) -> Box:
-    """Return the box of a whole plane."""
-    return (0, 0, *shape)
-
-
-def united(first: Box, second: Box) -> Box:
-    """Return the smallest box that holds two boxes."""
-    return min(first[0], second[0]), min(first[1], second[1]), max(first[2], second[2]), max(first[3], second[3])
-
-
-def grown(box: Box, margin: int, shape: Shape) -> Box:
-    """Return a box with a margin around, as far as the plane goes."""
-    y0, x0, y1, x1 = box
-    return max(0, y0 - margin), max(0, x0 - margin), min(shape[0], y1 + margin), min(shape[1], x1 + margin)
-
-
-def within(inner: Box, outer: Box) -> tuple[slice, slice]:
-    """Return where in an array over `outer` the part over `inner` lies; `inner` lies inside `outer`."""
-    y, x = outer[:2]
-    return slice(inner[0] - y, inner[2] - y), slice(inner[1] - x, inner[3] - x)
-
-
 def pieces(canvas: Canvas) -> Iterator[tuple[Plane, Box]]:
     """Yield all of a canvas as boxes of at most 512 x 512 pixels, plane by plane of its last two axes."""
     *others, height, width = canvas.array_shape
@@ -184,24 +160,6 @@ def pieces(canvas: Canvas) -> Iterator[tuple[Plane, Box]]:
     for index in product(*map(range, others)):
         plane = Plane(axes, (*index, 0, 0))
         yield from ((plane, box) for box in tiles(whole((height, width))))
-
-
-def tiles(box: Box) -> Iterator[Box]:
-    """Yield a box as boxes of at most 512 x 512 pixels, row by row."""
-    y0, x0, y1, x1 = box
-    for y, x in product(range(y0, y1, TILE), range(x0, x1, TILE)):
-        yield y, x, min(y + TILE, y1), min(x + TILE, x1)
-
-
-def pixel(point: tuple[float, float]) -> tuple[int, int]:
-    """Return the pixel that holds a point y, x: its centre has whole numbers."""
-    return math.floor(point[0] + 0.5), math.floor(point[1] + 0.5)
-
-
-def at(point: tuple[float, float]) -> Box:
-    """Return the box of the pixel that holds a point."""
-    y, x = pixel(point)
-    return y, x, y + 1, x + 1
 
 
 def under(canvas: Canvas, plane: Plane, point: tuple[float, float]) -> int:
@@ -223,7 +181,7 @@ def standing(canvas: Canvas, plane: Plane, label: int, box: Box) -> Masks:
     window = grown(box, 1, shape)
     while True:
         inside = canvas.read(plane, window) == label
-        further = _opened(window, inside, shape)
+        further = opened(window, inside, shape)
         if further == window or area(further) > FAR:
             return cropped(inside, window, shape)
         window = further
@@ -374,116 +332,6 @@ def buried(canvas: Canvas, change: Change, label: int, ground: Change | None) ->
     return Change(change.plane, box, values, known)
 
 
-class ArrayCanvas:
-    """A plain array as a canvas, with an undo stack: for replay and for tests.
-
-    Parameters
-    ----------
-    array
-        Label numbers, of at least two axes; painted in place.
-    """
-
-    def __init__(self, array: NDArray[np.integer]) -> None:
-        self.array = array
-        self.preserve = False
-        self.selected = 1
-        self._highest = int(array.max(initial=0))
-        self._undo: list[list[Change]] = []
-        self._redo: list[list[Change]] = []
-        self._callbacks: list[Callable[[Touched], None]] = []
-
-    @classmethod
-    def blank(cls, shape: tuple[int, ...], dtype: DTypeLike = np.int32) -> ArrayCanvas:
-        """Return an empty canvas."""
-        return cls(np.zeros(shape, dtype))
-
-    @property
-    def array_shape(self) -> tuple[int, ...]:
-        """Shape of the whole label array."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Dtype of the label array."""
-        return self.array.dtype
-
-    @property
-    def steps(self) -> int:
-        """How many steps can be undone."""
-        return len(self._undo)
-
-    def shape(self, plane: Plane) -> Shape:
-        """Return height and width of a plane."""
-        return self.array.shape[plane.axes[0]], self.array.shape[plane.axes[1]]
-
-    def read(self, plane: Plane, box: Box) -> NDArray[np.integer]:
-        """Return a copy of the label numbers of a box."""
-        return turned(plane, self.array[place(plane, box)]).copy()
-
-    def write(self, changes: Sequence[Change]) -> None:
-        """Write changes as one step of undo."""
-        for _ in self.writing(changes):
-            pass
-
-    def writing(self, changes: Sequence[Change]) -> Iterator[int]:
-        """Write changes as one step of undo, one after the other."""
-        if not changes:
-            return
-        step: list[Change] = []
-        self._undo.append(step)
-        self._redo.clear()
-        for change in changes:
-            step.append(self._put(change))
-            yield int(np.count_nonzero(change.written))
-
-    def paint(self, changes: Sequence[Change]) -> None:
-        """Write changes as the user does with a brush: one step of undo, and whoever listens is told."""
-        self.write(changes)
-        self._tell([(change.plane, change.box) for change in changes])
-
-    def replace(self, array: NDArray[np.integer]) -> None:
-        """Put another array of the same shape into place, as by `layer.data = ...`: no step of undo."""
-        self.array[...] = array
-        self._highest = max(self._highest, int(array.max(initial=0)))
-        self._tell(None)
-
-    def undo(self) -> None:
-        """Take the last step back."""
-        self._go(self._undo, self._redo)
-
-    def redo(self) -> None:
-        """Take the last step again."""
-        self._go(self._redo, self._undo)
-
-    def next_label(self) -> int:
-        """Return one more than the highest number there ever was."""
-        if self._highest >= np.iinfo(self.dtype).max:
-            raise CanvasFull(full(self.dtype))
-        return self._highest + 1
-
-    def on_touched(self, callback: Callable[[Touched], None]) -> Callable[[], None]:
-        """Call back after undo, redo and paint; returns what ends it."""
-        self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback)
-
-    def _go(self, steps: list[list[Change]], others: list[list[Change]]) -> None:
-        if steps:
-            step = steps.pop()
-            others.append([self._put(change) for change in reversed(step)])
-            self._tell([(change.plane, change.box) for change in step])
-
-    def _put(self, change: Change) -> Change:
-        """Write a change and return what takes it back."""
-        before = self.read(change.plane, change.box)
-        self._highest = max(self._highest, int(change.values.max(initial=0)))
-        apply(self.array, change)
-        return Change(change.plane, change.box, before, change.where)
-
-    def _tell(self, touched: Touched) -> None:
-        for callback in tuple(self._callbacks):
-            callback(touched)
-
-
 def apply(array: NDArray[Any], change: Change) -> None:
     """Write a change into an array that holds the planes, in memory or not."""
     index = place(change.plane, change.box)
@@ -528,22 +376,3 @@ def cropped_to(change: Change, box: Box) -> Change:
         return Change(change.plane, (y0, x0, y0, x0), empty, empty.astype(bool))
     part = within(shared, change.box)
     return Change(change.plane, shared, change.values[part], None if change.where is None else change.where[part])
-
-
-def area(box: Box) -> int:
-    """Return how many pixels a box has."""
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _opened(window: Box, inside: NDArray[np.bool_], shape: Shape) -> Box:
-    """Return a window that is larger on those sides where what is inside reaches its border."""
-    y0, x0, y1, x1 = window
-    height, width = y1 - y0, x1 - x0
-    edges = inside[:1], inside[:, :1], inside[-1:], inside[:, -1:]
-    top, left, bottom, right = (bool(edge.any()) for edge in edges)
-    return (
-        max(0, y0 - height * top),
-        max(0, x0 - width * left),
-        min(shape[0], y1 + height * bottom),
-        min(shape[1], x1 + width * right),
-    )

@@ -16,7 +16,8 @@ from napari.layers import Image, Labels
 from sam_core import SamError
 from sam_napari._archive import Archive, make_room
 from sam_napari._controller import Controller, State
-from sam_napari._engine import Engine, EngineStats, engine_for, release
+from sam_napari._engine import Engine, EngineStats
+from sam_napari._engines import engine_for, release
 from sam_napari._layers import LabelsCanvas, bare, is_own, new_target
 from sam_napari._notify import sentence
 from sam_napari._picture import Picture, Wires

@@ -44,20 +44,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import Masks, Prompt
-from sam_napari._change import (
-    Canvas,
-    Change,
-    at,
-    box_of,
-    cropped,
-    grown,
-    pixel,
-    spread,
-    standing,
-    standing_if,
-    under,
-    united,
-)
+from sam_napari._boxes import at, grown, pixel, united
+from sam_napari._change import Canvas, Change, box_of, cropped, spread, standing, standing_if, under
 from sam_napari._source import Plane
 
 ALIKE = 0.95  # IoU from which two candidates are one

@@ -6,11 +6,7 @@ Why one thread, and with how many threads of torch: see docs/napari-threads.md.
 from __future__ import annotations
 
 import atexit
-import ctypes
-import gc
-import importlib.util
 import logging
-import os
 import sys
 import threading
 import time
@@ -19,7 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -567,97 +562,3 @@ def _told(error: Exception) -> Exception:
     """Log an error, and drop the frames that it holds: pixels and embeddings would live as long as it."""
     LOG.debug("a request failed", exc_info=error)
     return error.with_traceback(None)
-
-
-# -- engines that are shared -----------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Shared:
-    engine: Engine
-    users: int
-
-
-_shared: dict[tuple[str, str, str], _Shared] = {}
-_sharing = threading.Lock()
-
-
-def engine_for(
-    model: str = "cell", *, device: str = "auto", cache: Path | None = None, keep_bytes: int = KEEP
-) -> Engine:
-    """Return the engine of a model, the same for all who ask in this process; give it back with `release`.
-
-    Parameters
-    ----------
-    model
-        What `Sam.from_pretrained` takes. Loaded when first needed, so nothing can go wrong here.
-    device
-        Where it computes.
-    cache
-        Folder of embeddings; None for the one that sam-core uses.
-    keep_bytes
-        Of embeddings in memory; the first to ask decides.
-    """
-    key = (model, device, str(cache or ""))
-    with _sharing:
-        if key not in _shared:
-            _shared[key] = _Shared(_engine(model, device, cache, keep_bytes), 0)
-        _shared[key].users += 1
-        return _shared[key].engine
-
-
-def release(engine: Engine) -> None:
-    """Give back an engine of `engine_for`; the last one out ends its thread. Does not wait for that."""
-    with _sharing:
-        for key, shared in tuple(_shared.items()):
-            if shared.engine is engine:
-                shared.users -= 1
-                if shared.users:
-                    return
-                del _shared[key]
-    engine.close(wait=False)
-
-
-def _engine(model: str, device: str, cache: Path | None, keep_bytes: int) -> Engine:
-    def load() -> Segmenter:
-        _link_torch()
-        with _without_pauses():
-            import zarr  # noqa: F401  # for the cache: later it would hold up the window once more
-
-            from sam_core import Sam
-
-            return Sam.from_pretrained(model, device=device)
-
-    return Engine(load, EmbeddingCache(cache), keep_bytes=keep_bytes, name=model)
-
-
-def _link_torch() -> None:
-    """Have the libraries of torch linked by a call that lets others run; its import would hold up the window for that.
-
-    Where this does not work the import does it.
-    """
-    found = importlib.util.find_spec("torch") if os.name == "posix" and "torch" not in sys.modules else None
-    for folder in (found.submodule_search_locations or ()) if found is not None else ():
-        for library in Path(folder, "lib").glob("libtorch_python.*"):
-            dlopen = ctypes.CDLL(None).dlopen
-            dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
-            dlopen(os.fsencode(library), os.RTLD_LAZY)
-
-
-@contextmanager
-def _without_pauses() -> Iterator[None]:
-    """Have Python not look for garbage among what is made here: a great number of objects that stay.
-
-    Everything stands still while it looks, the window too; torch makes as many objects as napari. What was made is
-    moved to the objects that are looked at least often.
-    """
-    works = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if not gc.get_freeze_count():  # else somebody means what they froze to stay so
-            gc.freeze()
-            gc.unfreeze()
-        if works:
-            gc.enable()

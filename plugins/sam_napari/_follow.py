@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import Embedding, Logits, Masks, Prompt, Segmenter, propagate
-from sam_napari._change import Canvas, Change, box_of, cropped, erased, painted, standing, within
+from sam_napari._boxes import within
+from sam_napari._change import Canvas, Change, box_of, cropped, erased, painted, standing
 from sam_napari._draft import iou
 from sam_napari._source import Box, Plane, Region, Source
 from sam_napari._view import Patch, patch_for

@@ -8,15 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_napari._change import (
-    Canvas,
-    Change,
-    Touched,
-    area,
-    grown,
-    united,
-    within,
-)
+from sam_napari._boxes import area, grown, united, within
+from sam_napari._change import Canvas, Change, Touched
 from sam_napari._source import Box, Plane, Shape
 
 AROUND = 96  # pixels read around a small box, because what is read next lies there too

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_napari._change import CanvasBusy, CanvasError, CanvasFull, CanvasGone, Change, Touched, turned, whole
+from sam_napari._boxes import whole
+from sam_napari._change import CanvasBusy, CanvasError, CanvasFull, CanvasGone, Change, Touched, turned
 from sam_napari._layers_axes import Axes, bare, roles_of
 from sam_napari._layers_highest import Highest
 from sam_napari._layers_lazy import Edited

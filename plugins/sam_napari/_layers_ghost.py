@@ -13,7 +13,8 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from sam_core import Masks
-from sam_napari._change import turned, united, within
+from sam_napari._boxes import united, within
+from sam_napari._change import turned
 from sam_napari._layers_axes import Axes, bare, roles_of
 from sam_napari._layers_sheet import Sheet
 from sam_napari._layers_target import Over

@@ -9,7 +9,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_napari._change import Change, united, within
+from sam_napari._boxes import united, within
+from sam_napari._change import Change
 from sam_napari._source import Box, Plane
 
 Piece: TypeAlias = tuple[Plane, Box, NDArray[np.integer], NDArray[np.integer]]

@@ -13,7 +13,8 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from sam_core import Masks
-from sam_napari._change import turned, united
+from sam_napari._boxes import united
+from sam_napari._change import turned
 from sam_napari._layers_axes import Axes, bare, roles_of
 from sam_napari._layers_lazy import Edited
 from sam_napari._layers_sheet import Sheet

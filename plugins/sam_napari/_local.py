@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import Masks
-from sam_napari._change import box_of, cropped, pixel, spread, united
+from sam_napari._boxes import pixel, united
+from sam_napari._change import box_of, cropped, spread
 
 PART = 0.3  # of the thickness of the change at the click, below which it is not meant
 AROUND = np.ones((3, 3))  # diagonal neighbours are connected

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sam_core import Masks
-from sam_napari._change import Canvas, Change, box_of, standing, whole
+from sam_napari._boxes import whole
+from sam_napari._change import Canvas, Change, box_of, standing
 from sam_napari._follow import Trail, follow, repainting
 from sam_napari._notify import sentence
 from sam_napari._source import Plane

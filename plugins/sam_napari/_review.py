@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from sam_core import Prompt
 from sam_napari._batch import Batch, Item, Limits, unpainted
-from sam_napari._change import Change, box_of, grown
+from sam_napari._boxes import grown
+from sam_napari._change import Change, box_of
 from sam_napari._draft import Draft, best_of, candidates_of, objection
 from sam_napari._everything import Found, Options, everything, stitched
 from sam_napari._layers_go import go_to, standpoint

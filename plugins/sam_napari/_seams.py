@@ -15,7 +15,8 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from sam_core import Masks
-from sam_napari._change import box_of, cropped, spread, united
+from sam_napari._boxes import united
+from sam_napari._change import box_of, cropped, spread
 from sam_napari._draft import common
 from sam_napari._source import Box
 from sam_napari._view import Patch

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from sam_core import Masks
-from sam_napari._change import pixel
+from sam_napari._boxes import pixel
 from sam_napari._draft import Point, best_of, holds
 from sam_napari._source import Plane
 

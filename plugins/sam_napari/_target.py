@@ -16,21 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from sam_core import Masks
-from sam_napari._change import (
-    TILE,
-    Canvas,
-    Change,
-    Touched,
-    at,
-    box_of,
-    buried,
-    erased,
-    painted,
-    pieces,
-    standing,
-    tiles,
-    under,
-)
+from sam_napari._boxes import TILE, at, tiles
+from sam_napari._change import Canvas, Change, Touched, box_of, buried, erased, painted, pieces, standing, under
 from sam_napari._draft import Draft, Point, matching
 from sam_napari._glance import Glance
 from sam_napari._journal import Journal, prompt_facts

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from sam_core import EmbeddingCache, Masks, Sam, SamError
 from sam_core.evaluation.clicker import deepest, next_click
 from sam_core.evaluation.dataset import read_items
-from sam_napari._change import ArrayCanvas
 from sam_napari._controller import Controller
 from sam_napari._engine import Engine
 from sam_napari._source import Plane, Source
 from tests.bench.measure import Row
+from tests.napari.array_canvas import ArrayCanvas
 
 SET, SPLIT, IMAGES = "dsb2018", "test", 20
 MOST, GOOD = 8, 0.8  # actions, IoU

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_core import Embedding, Logits, Masks, Prompt
-from sam_napari._change import ArrayCanvas
 from sam_napari._controller import Controller
 from sam_napari._journal import Journal
 from sam_napari._source import Plane, Source
 from sam_napari._view import Patch
 from tests.fake import FakeSegmenter
+from tests.napari.array_canvas import ArrayCanvas
 
 SHAPE = (48, 64)
 FLAT = Plane((0, 1), (0, 0))

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from sam_core import Masks
 from sam_napari._batch import Batch, Limits, Taken, unpainted
-from sam_napari._change import ArrayCanvas, CanvasFull
+from sam_napari._change import CanvasFull
 from sam_napari._everything import Found
 from sam_napari._source import Plane
+from tests.napari.array_canvas import ArrayCanvas
 
 SHAPE = (30, 40)
 FLAT = Plane((0, 1), (0, 0))

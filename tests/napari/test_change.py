@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from sam_napari._boxes import TILE, whole
 from sam_napari._change import (
-    TILE,
-    ArrayCanvas,
     CanvasError,
     CanvasFull,
     Change,
@@ -21,9 +20,9 @@ from sam_napari._change import (
     pieces,
     standing,
     under,
-    whole,
 )
 from sam_napari._source import Box, Plane
+from tests.napari.array_canvas import ArrayCanvas
 from tests.napari.doubles import FLAT, boxed, masks_of
 
 SHAPE = (8, 12)

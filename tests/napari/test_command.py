@@ -13,10 +13,11 @@ import tifffile
 from typer.testing import CliRunner
 
 from sam_core import Masks
-from sam_napari._change import ArrayCanvas, painted
+from sam_napari._change import painted
 from sam_napari._journal import Journal
 from sam_napari._source import Plane
 from sam_napari.command import app
+from tests.napari.array_canvas import ArrayCanvas
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,8 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from sam_core import CheckpointError, Masks
-from sam_napari._change import ArrayCanvas, CanvasBusy, CanvasGone, Change
+from sam_napari._change import CanvasBusy, CanvasGone, Change
 from sam_napari._source import Box, Plane, Source
+from tests.napari.array_canvas import ArrayCanvas
 from tests.napari.doubles import (
     ALONE,
     BELOW,

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from sam_core import Masks, Prompt
-from sam_napari._change import ArrayCanvas, Change, painted
+from sam_napari._change import Change, painted
 from sam_napari._draft import (
     Draft,
     best_of,
@@ -24,6 +24,7 @@ from sam_napari._draft import (
     without,
 )
 from sam_napari._source import Box, Plane
+from tests.napari.array_canvas import ArrayCanvas
 from tests.napari.doubles import FLAT, boxed, masks_of
 
 SHAPE = (12, 24)

@@ -29,8 +29,8 @@ from sam_core import (
     SegmentAllOptions,
     segment_all,
 )
-from sam_napari import _engine
-from sam_napari._engine import Answer, Engine, engine_for, release
+from sam_napari._engine import Answer, Engine
+from sam_napari._engines import engine_for, link_torch, release, without_pauses
 from sam_napari._source import Plane, Source
 from sam_napari._view import Patch, patch_at, patch_for, patches_of
 from tests.fake import FakeSegmenter
@@ -749,7 +749,7 @@ def test_closing_from_an_answer(model: Model) -> None:
 
 
 def test_widgets_share_an_engine_and_the_last_one_out_ends_it(monkeypatch: pytest.MonkeyPatch, model: Model) -> None:
-    monkeypatch.setattr(_engine, "_engine", lambda name, *_: Engine(lambda: model, None, name=name))
+    monkeypatch.setattr("sam_napari._engines._made", lambda name, *_: Engine(lambda: model, None, name=name))
     one, two, other = engine_for("cell"), engine_for("cell"), engine_for("another")
     assert one is two
     assert other is not one
@@ -780,7 +780,7 @@ def test_the_real_model_is_loaded_where_it_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("works", [True, False])
 def test_garbage_is_looked_for_as_before_when_the_model_is_loaded(works: bool) -> None:
     def fail() -> None:
-        with _engine._without_pauses():
+        with without_pauses():
             seen.append(gc.isenabled())
             raise ZeroDivisionError
 
@@ -799,7 +799,7 @@ def test_garbage_is_looked_for_as_before_when_the_model_is_loaded(works: bool) -
 def test_what_is_frozen_stays_frozen() -> None:
     gc.freeze()
     try:
-        with _engine._without_pauses():
+        with without_pauses():
             pass
         assert gc.get_freeze_count() > 0
     finally:
@@ -810,7 +810,7 @@ def test_where_torch_cannot_be_linked_beforehand_its_import_does_it(monkeypatch:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     for spec in (None, SimpleNamespace(submodule_search_locations=["/nowhere"])):
         monkeypatch.setattr("importlib.util.find_spec", lambda _, found=spec: found)
-        _engine._link_torch()
+        link_torch()
 
 
 # -- all at once ---------------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sam_core import Embedding, ImageError, Masks, Prompt, Sam, propagate, samples
-from sam_napari._change import ArrayCanvas
 from sam_napari._follow import Trail, follow, masks_into, repainting, stale
 from sam_napari._source import Box, Plane, Source
 from sam_napari._view import Patch, patch_at
 from tests.fake import FakeSegmenter
+from tests.napari.array_canvas import ArrayCanvas
 from tests.napari.test_everything import STACK, Direct, small  # noqa: F401
 
 SHAPE = (40, 50)

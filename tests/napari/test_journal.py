@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sam_napari import _journal
-from sam_napari._change import ArrayCanvas, Change
+from sam_napari._change import Change
 from sam_napari._journal import (
     Journal,
     JournalError,
@@ -32,6 +32,7 @@ from sam_napari._journal import (
 )
 from sam_napari._replay import replay
 from sam_napari._source import Plane
+from tests.napari.array_canvas import ArrayCanvas
 from tests.napari.doubles import FLAT, IN_ALONE, IN_BELOW, IN_LEFT, IN_RIGHT, NOWHERE, SHAPE, Desk, boxed
 
 POINTS = [IN_LEFT, IN_RIGHT, IN_BELOW, IN_ALONE, NOWHERE]

@@ -16,23 +16,14 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from sam_core import Masks
-from sam_napari._change import (
-    ArrayCanvas,
-    CanvasBusy,
-    CanvasError,
-    CanvasFull,
-    CanvasGone,
-    Change,
-    Touched,
-    apply,
-    painted,
-)
+from sam_napari._change import CanvasBusy, CanvasError, CanvasFull, CanvasGone, Change, Touched, apply, painted
 from sam_napari._layers import LabelsCanvas, new_target
 from sam_napari._layers_canvas import AT_ONCE
 from sam_napari._layers_lazy import Edited
 from sam_napari._layers_pieces import FEW
 from sam_napari._layers_touch import LOOKED_AT
 from sam_napari._source import Plane
+from tests.napari.array_canvas import ArrayCanvas
 
 Array = NDArray[Any]
 SHAPE = (4, 60, 70)
