@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from sam_core.correction import corrected
 from sam_core.embedding import Embedding
 from sam_core.masks import Masks
 from sam_core.overlap import box_iou, mask_iou, nms
@@ -175,9 +176,9 @@ def _decode(
     parts = [Masks.empty(embedding.image_shape)]
     if lone:
         three = model.decode(embedding, lone, candidates=3, **least)
-        parts.append(three if all_of_three else three.best())
+        parts.append(three if all_of_three else corrected(lone, three.best()))
     if clear:
-        parts.append(model.decode(embedding, clear, candidates=1, **least))
+        parts.append(corrected(clear, model.decode(embedding, clear, candidates=1, **least)))
     return Masks.merge(parts)
 
 

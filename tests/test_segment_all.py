@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sam_core import Embedding, EmbeddingError, Masks, Prompt, SegmentAllOptions, Tiling, segment_all
+from sam_core import Embedding, EmbeddingError, Logits, Masks, Prompt, SegmentAllOptions, Tiling, segment_all
 from tests.fake import FakeSegmenter
 from tests.pictures import draw, picture, same_objects, separate_rectangles
 
@@ -279,6 +279,15 @@ class TestFilters:
         nested = stacked(draw((10, 10, 44, 40), shape=SHAPE), draw((36, 12, 44, 20), shape=SHAPE))
         options = SegmentAllOptions(max_covered=0.5)
         assert [len(part) for part in run(Scripted(nested), options, tiling)] == [1, 0]
+
+
+def test_what_is_far_from_the_click_of_a_proposal_is_no_part_of_its_object() -> None:
+    plane = np.zeros(SHAPE, bool)
+    plane[4:14, 4:14] = plane[20:24, 4:14] = True
+    model = Scripted(Masks.from_logits(SHAPE, [Logits.of_mask(plane)] * 2, [0.95, 0.9], [0, 1]))
+    model.prompts = [Prompt.of([(8, 8)]), Prompt.of([(22, 6)])]
+    (part,) = run(model)
+    assert part.boxes.tolist() == [[4, 4, 14, 14], [20, 4, 24, 14]]
 
 
 class TestMinArea:
