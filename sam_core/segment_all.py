@@ -169,7 +169,10 @@ def _answers(
 def _decode(
     model: Segmenter, embedding: Embedding, prompts: Sequence[Prompt], options: SegmentAllOptions, *, all_of_three: bool
 ) -> Masks:
-    """Answer clicks with the best of three candidates, or with all, and clear prompts with one, as `segment` does."""
+    """Answer clicks with the best of three candidates, or with all, and clear prompts with one, as `segment` does.
+
+    What a proposal's click found keeps what the click says, as there; of the clicks of a grid parts may be meant, too.
+    """
     lone = [p for p in prompts if p.is_lone_click]
     clear = [p for p in prompts if not p.is_lone_click]
     least = {"min_score": options.min_score, "min_stability": options.min_stability}
