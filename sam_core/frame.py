@@ -66,9 +66,9 @@ class Frame:
     def prompt_into(self, prompt: Prompt) -> Prompt:
         """Convert a prompt about the plane into one about the picture."""
         box, previous = prompt.box, prompt.previous
-        return Prompt(
+        return replace(
+            prompt,
             points=self.points_into(prompt.points),
-            positive=prompt.positive,
             box=None if box is None else np.array(self.box_into(tuple(box)), np.float32),
             previous=None if previous is None else replace(previous, box=self.box_into(previous.box), shape=self.shape),
         )

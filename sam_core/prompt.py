@@ -31,6 +31,8 @@ class Prompt:
         (4,) float32 half-open y0, x0, y1, x1, or None.
     previous
         The answer to be corrected, or None.
+    proposed
+        Made by a model and not by a person: whether there is an object at all is then part of the score.
 
     Examples
     --------
@@ -43,6 +45,7 @@ class Prompt:
     positive: NDArray[np.bool_]
     box: NDArray[np.float32] | None
     previous: Logits | None
+    proposed: bool = False
 
     @classmethod
     def of(
@@ -109,7 +112,7 @@ class Prompt:
         if logits is None:
             y, x = masks.offsets[0]
             logits = Logits.of_crop(masks.crops[0], (int(y), int(x)), masks.shape)
-        return replace(self, previous=logits)
+        return replace(self, previous=logits, proposed=False)
 
     @property
     def is_lone_click(self) -> bool:

@@ -396,7 +396,8 @@ class Sam:
         keep = nms(np.array([f[1] for f in found]).reshape(-1, 4), np.array([f[2] for f in found]), SAME_OBJECT)
         closest = next(place.reach for place in pyramids[0] if place.view.shrink >= 1)
         chosen = [found[i] for i in keep]
-        return [Prompt.of([point], box=box if _extent(box) > closest else None) for point, box, _ in chosen]
+        prompts = (Prompt.of([point], box=box if _extent(box) > closest else None) for point, box, _ in chosen)
+        return [replace(prompt, proposed=True) for prompt in prompts]
 
     def _propose(self, embedding: Embedding, pyramid: Sequence[Place], finer: float) -> list[Found]:
         """Collect what each view proposes of the sizes that it is for; `finer` is the reach of the view before."""

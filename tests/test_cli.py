@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from sam_core import CheckpointError, cli, samples, to_rgb8
+from sam_core import CheckpointError, Prompt, Sam, cli, samples, to_rgb8
 from sam_core.cli import common
 from sam_core.cli.train import draw_curve
 from tests.fake import FakeSegmenter
@@ -294,6 +295,34 @@ def test_training_goes_on_where_it_stopped(run: Run, tmp_path: Path, monkeypatch
     result = run("train", "run.toml", "--run", "other")
     assert result.exit_code == 2
     assert "expected one of rods" in result.stderr
+
+
+@pytest.mark.slow
+def test_scores_of_proposals_are_fitted_to_a_model_as_it_is(run: Run, tmp_path: Path) -> None:
+    _labelled_set(tmp_path / "data" / "made_up")
+    result = _scored(run, planes=1)
+    assert "too few" in result.stderr
+    result = _scored(run, planes=24)
+    assert result.exit_code == 0, result.output
+    assert "the head for proposals is fitted to" in result.stdout
+    plane = samples.cells((96, 96), count=6, seed=1).image
+    click = [Prompt.of([(48, 48)])]
+    answers = []
+    for source in ("cell", "run/model"):
+        sam = Sam.from_pretrained(source, dtype="float32")
+        embedding = sam.encode(plane)
+        proposed = [replace(click[0], proposed=True)]
+        answers.append([sam.decode(embedding, prompts, candidates=3).scores for prompts in (click, proposed)])
+    np.testing.assert_array_equal(answers[0][0], answers[1][0])
+    assert not np.allclose(answers[0][1], answers[1][1])
+
+
+def _scored(run: Run, planes: int) -> Result:
+    Path("run.toml").write_text(
+        f'start = "cell"\nsteps = 0\nplanes = {planes}\n[model]\ndepths = [2, 4, 10]\nproposal_iou = true\n'
+        "[sets]\nmade_up = 1\n"
+    )
+    return run("train", "run.toml", "--data", "data", "--run", "run")
 
 
 def test_the_curve_is_drawn_from_the_log(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,6 +79,11 @@ class TestPrompts:
         assert placed.previous.box == (0, 0, 20, 10)
         assert placed.previous.shape == (50, 60)
         assert placed.previous.values is previous.values
+
+    def test_a_proposal_stays_one(self) -> None:
+        frame, prompt = Frame((0, 0), (2, 2), (50, 60)), Prompt.of([(1, 1)])
+        assert frame.prompt_into(replace(prompt, proposed=True)).proposed
+        assert not frame.prompt_into(prompt).proposed
 
     def test_what_is_missing_stays_missing(self) -> None:
         placed = Frame((0, 0), (2, 2), (50, 60)).prompt_into(Prompt.of([(1, 1)]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any
 
 import numpy as np
@@ -167,6 +167,13 @@ class TestClicking:
         assert second.previous is first.previous
         assert len(first.points) == 1
         assert second.click((5, 6)).positive.tolist() == [True, False, True]
+
+    def test_whoever_corrects_a_proposal_means_it(self) -> None:
+        proposed = replace(Prompt.of([(1, 2)]), proposed=True)
+        masks = Masks.from_labels(np.array([[0, 1]]))
+        assert [p.proposed for p in (Prompt.of([(1, 2)]), proposed.click((3, 4)), proposed.refine(masks))] == [
+            False
+        ] * 3
 
     def test_starts_with_a_box(self) -> None:
         assert Prompt.of(box=(0, 0, 9, 9)).click((3, 4)).points.tolist() == [[3, 4]]

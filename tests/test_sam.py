@@ -230,6 +230,7 @@ def test_proposals_lie_on_the_plane_and_have_boxes_where_they_are_large(sam: Sam
             prompt.check(embedding.image_shape)
             y0, x0, y1, x1 = prompt.extent
             assert (prompt.box is not None) == (max(y1 - y0, x1 - x0) > FILL * TINY.window)
+            assert prompt.proposed
 
 
 _CACHE: list = []

@@ -56,12 +56,16 @@ def train(
 
 def train_from_config(config: Path, data: Path, run: Path, device: str, *, as_json: bool) -> None:
     """Take the steps of a configuration, and write the model."""
+    import numpy as np
+
     from sam_core.training.config import read_config
     from sam_core.training.crops import CropSampler
     from sam_core.training.examples import read_examples
     from sam_core.training.export import export
     from sam_core.training.loop import train as steps_of
+    from sam_core.training.proposal_scores import fit_proposal_scores
     from sam_core.training.synthetic import SYNTHETIC, synthetic_examples
+    from sam_core.training.versions import draw_plane
 
     try:
         options = read_config(config)
@@ -79,8 +83,18 @@ def train_from_config(config: Path, data: Path, run: Path, device: str, *, as_js
         records = steps_of(options, sampler, run, device)
         for record in screen.follow(records, "training", options.steps // options.log_every):
             screen.result(record, _line(record, options.steps))
-    draw_curve(run / "log.jsonl", run / "curve.png")
+    if (run / "log.jsonl").is_file():
+        draw_curve(run / "log.jsonl", run / "curve.png")
     export(run, options, run / "model")
+    with Screen(as_json) as screen:
+        rng = np.random.default_rng(options.seed)
+        drawn = (draw_plane(sampler.draw_example(rng), rng) for _ in range(options.planes))
+        planes = screen.follow(drawn, "scoring proposals", options.planes)
+        scored = fit_proposal_scores(run / "model", planes, seed=options.seed, device=device)
+    if options.model.proposal_iou and not scored:
+        warn("the head for proposals is not fitted: too few are proposed on the images; do train longer, or on more")
+    elif scored:
+        screen.say(f"the head for proposals is fitted to {scored} answers")
     screen.say(f"log, curve, checkpoint and model are in {run}")
 
 

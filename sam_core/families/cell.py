@@ -132,7 +132,8 @@ class CellFamily:
         tokens, image = self.network.attend(windows[0], points, codes, self._previous(prompts, corners))
         decoder = self.network.mask_decoder
         values = decoder.upscale(tokens, image, masks, windows[1:]).float().cpu().numpy()
-        scores = decoder.score(tokens)[:, masks].float().cpu().numpy()
+        proposed = torch.tensor([prompt.proposed for prompt in prompts], device=tokens.device)
+        scores = decoder.score(tokens, proposed)[:, masks].float().cpu().numpy()
         origin = np.array(corners, float) * TOKEN_STRIDE
         boxes = np.concatenate([origin, origin + self._window], axis=1)
         index, candidate = np.nonzero(scores >= (-np.inf if min_score is None else min_score))

@@ -55,6 +55,8 @@ class CellConfig:
         Channels of the proposal head.
     window
         Height and width in pixels of the square that a prompt is decoded in.
+    proposal_iou
+        Whether answers to proposals have a head of their own for the predicted IoU.
     """
 
     widths: tuple[int, int, int] = (48, 96, 192)
@@ -67,6 +69,7 @@ class CellConfig:
     decoder_depth: int = 2
     proposal_width: int = 64
     window: int = 256
+    proposal_iou: bool = False
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> CellConfig:
@@ -176,6 +179,7 @@ class CellNetwork(nn.Module):
             mlp_width=config.mlp_width,
             iou_hidden=config.width,
             iou_sigmoid=True,
+            proposal_iou=config.proposal_iou,
             skips=config.fine,
             blend=True,
         )

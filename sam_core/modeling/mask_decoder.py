@@ -28,6 +28,8 @@ class MaskDecoder(nn.Module):
         Masks for an ambiguous prompt; one more token answers clear prompts.
     iou_hidden, iou_depth, iou_sigmoid
         Of the head that predicts the IoU.
+    proposal_iou
+        A second such head, for prompts that a model proposes: a person clicks on objects, a model now and then beside.
     skips
         Channels of finer image features at 2 and 4 times the resolution of the tokens, or () for none (SAM).
     blend
@@ -49,6 +51,7 @@ class MaskDecoder(nn.Module):
         iou_hidden: int = 256,
         iou_depth: int = 3,
         iou_sigmoid: bool = False,
+        proposal_iou: bool = False,
         skips: Sequence[int] = (),
         blend: bool = False,
         eps: float = 1e-6,
@@ -70,6 +73,9 @@ class MaskDecoder(nn.Module):
             FeedForward(width, width, width // 8, 3) for _ in range(self.num_masks)
         )
         self.iou_prediction_head = FeedForward(width, iou_hidden, self.num_masks, iou_depth, sigmoid=iou_sigmoid)
+        self.proposal_iou_head = (
+            FeedForward(width, iou_hidden, self.num_masks, iou_depth, sigmoid=iou_sigmoid) if proposal_iou else None
+        )
 
     def attend(self, image: Tensor, image_pe: Tensor, sparse: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
         """Run the transformer.
@@ -98,10 +104,15 @@ class MaskDecoder(nn.Module):
         tokens, source = self.transformer(tokens, source, image_pe.to(source.dtype))
         return tokens[:, : 1 + self.num_masks], self.blend_out(source.mT.unflatten(2, placed.shape[2:]))
 
-    def score(self, tokens: Tensor) -> Tensor:
-        """Predict the IoU of each mask from `tokens` (P, 1 + masks, C): (P, masks), the single answer first."""
+    def score(self, tokens: Tensor, proposed: Tensor | None = None) -> Tensor:
+        """Predict the IoU of each mask from `tokens` (P, 1 + masks, C): (P, masks), the single answer first.
+
+        `proposed` (P,) bool tells which prompts nobody gave; None: all were given by a person.
+        """
         scores: Tensor = self.iou_prediction_head(tokens[:, 0])
-        return scores
+        if proposed is None or self.proposal_iou_head is None:
+            return scores
+        return torch.where(proposed.unsqueeze(1), self.proposal_iou_head(tokens[:, 0]), scores)
 
     def upscale(self, tokens: Tensor, image: Tensor, masks: slice, skips: Sequence[Tensor] = ()) -> Tensor:
         """Draw the masks.

@@ -38,6 +38,9 @@ class TrainConfig:
         Model to start from, a name or a folder; the network may have more blocks. "": from random weights.
     seed
         Of crops, prompts and initial weights.
+    planes
+        On which, in the end, answers to proposals are scored, if `model` has a head for that; see
+        `fit_proposal_scores`.
     save_every, log_every
         Steps.
     """
@@ -54,6 +57,7 @@ class TrainConfig:
     average: float = 0.998
     start: str = ""
     seed: int = 0
+    planes: int = 800
     save_every: int = 200
     log_every: int = 20
     model: CellConfig = field(default_factory=CellConfig)

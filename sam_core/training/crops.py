@@ -98,11 +98,12 @@ class CropSampler:
         """Yield crops, the same ones for the same seed."""
         rng = np.random.default_rng(seed)
         while True:
-            crop = draw_crop(self._draw_example(rng), self.options, rng)
+            crop = draw_crop(self.draw_example(rng), self.options, rng)
             if crop is not None:
                 yield crop
 
-    def _draw_example(self, rng: np.random.Generator) -> Example:
+    def draw_example(self, rng: np.random.Generator) -> Example:
+        """Draw one of all examples."""
         groups = self._groups[self._names[rng.choice(len(self._names), p=self._chance)]]
         root = np.sqrt([len(g) for g in groups])
         group = groups[rng.choice(len(groups), p=root / root.sum())]

@@ -13,7 +13,7 @@ from sam_core.segment_all import SegmentAllOptions
 from sam_core.training.config import TrainConfig
 
 # What suits proposals, where SAM's own defaults suit a grid; chosen on validation images.
-EVERYTHING = SegmentAllOptions(min_score=0.6, min_stability=0.6, max_box_iou=0.7, max_covered=0.5, min_area=8)
+EVERYTHING = SegmentAllOptions(min_score=0.5, min_stability=0.6, max_box_iou=0.7, max_covered=0.5, min_area=8)
 MIN_PROPOSAL = 0.5
 
 

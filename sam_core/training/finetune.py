@@ -21,7 +21,7 @@ from sam_core.evaluation.metrics import iou_table, msa
 from sam_core.evaluation.protocol import EvaluateOptions, evaluate_items
 from sam_core.evaluation.report import summarise
 from sam_core.families.cell import CellFamily
-from sam_core.families.load import choose_dtype, load_family
+from sam_core.families.load import choose_dtype, load_family, save_family
 from sam_core.masks import Masks
 from sam_core.modeling.cell import CellNetwork
 from sam_core.sam import Sam
@@ -32,7 +32,8 @@ from sam_core.training.examples import Example, example_of
 from sam_core.training.export import export
 from sam_core.training.held_out import Parts, read_parts
 from sam_core.training.loop import Loss, loss_of_features, optimise
-from sam_core.training.versions import Version, draw_versions, draw_window, encoded
+from sam_core.training.proposal_scores import fit_proposal_scores
+from sam_core.training.versions import Version, draw_plane, draw_versions, draw_window, encoded
 
 Record = dict[str, Any]
 
@@ -254,12 +255,16 @@ def _exported(
     options: FineTuneOptions,
     device: str,
 ) -> Path:
-    """Write what was trained as a model folder inside that of the run, with thresholds that suit it."""
+    """Write what was trained as a model folder inside that of the run, with scores and thresholds that suit it."""
     model, config = run / "model", options.config(base.network)
     export(run, config, model, options=recommended, min_proposal=base.min_proposal)
+    rng = np.random.default_rng(options.seed)
+    planes = (draw_plane(examples[i % len(examples)], rng) for i in range(options.versions))
+    fit_proposal_scores(model, planes, seed=options.seed, device=device)
     if options.thresholds:
         chosen, min_proposal = choose_thresholds(model, examples, device)
-        export(run, config, model, options=chosen, min_proposal=min_proposal)
+        trained, _, _ = _load(model, device)
+        save_family(CellFamily(trained.network, min_proposal=min_proposal), model, chosen)
     return model
 
 

@@ -11,6 +11,7 @@ from sam_core.families.cell import CellFamily
 from sam_core.families.load import load_family
 from sam_core.modeling.cell import CellNetwork
 
+CLICKS, PROPOSALS = "iou_prediction_head", "proposal_iou_head"  # what scores the answers to either
 SCALE = ".scale"  # of a block's branch: at 0 the block returns what it was given
 
 
@@ -18,6 +19,7 @@ def start_from(network: CellNetwork, source: str | Path) -> None:
     """Give a network the weights of a model; blocks that the model does not have return what they are given.
 
     So a deeper network begins where a shallower one has come to (Chen et al. 2016, Net2Net), and no step of it is lost.
+    Answers to proposals are at first scored as those to clicks.
 
     Parameters
     ----------
@@ -46,4 +48,6 @@ def start_from(network: CellNetwork, source: str | Path) -> None:
 def _taken(key: str, value: Tensor, known: dict[str, Tensor]) -> Tensor:
     if key in known:
         return known[key]
+    if PROPOSALS in key:
+        return known[key.replace(PROPOSALS, CLICKS)]
     return value.new_zeros(value.shape) if key.endswith(SCALE) else value

@@ -83,6 +83,8 @@ def optimise(
     _forget_after(run / "log.jsonl", step)
     recent: dict[str, list[float]] = {}
     started = time.perf_counter()
+    if step >= config.steps:  # nothing to train: a model is taken as it is
+        _save(run / "checkpoint.pt", network, optimisers, average, step)
     while step < config.steps:
         rate = config.learning_rate * _schedule(step, config)
         loss, parts = next(steps)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from sam_core.families.cell import FILL, enlarged
@@ -18,27 +19,42 @@ from sam_core.training.examples import Example
 from sam_core.training.resample import cut, turn
 
 WINDOWS = 2  # windows along a side of a version: several different crops lie in it
+LARGEST = 768  # pixels a side of a plane; of a larger one a part is taken
 MAGNIFIED = 0.3  # largest logarithm by which a version is larger or smaller than the model would look at the image
 PHOTOMETRIC = 0.5  # chance that contrast, colour, light, blur or noise are changed: the images are the user's own
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Version:
-    """A large square cut of an image, turned, magnified and perhaps changed in contrast.
+    """A large cut of an image, turned, magnified and perhaps changed in contrast.
 
     Parameters
     ----------
     pixels
-        (S, S, 3) uint8.
+        (H, W, 3) uint8.
     labels
-        (S, S) int32.
+        (H, W) int32.
     levels
-        Its features as the encoder gives them, each (C, S / stride, S / stride) float16; empty if not encoded.
+        Its features as the encoder gives them, each (C, H / stride, W / stride) float16; empty if not encoded.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int32]
     levels: tuple[Tensor, ...]
+
+
+def draw_plane(example: Example, rng: np.random.Generator) -> Version:
+    """Draw a plane as a model meets it: every other one as it is, but turned; of a large one a part; not encoded."""
+    pixels, labels = example.image, example.labels
+    if rng.random() < 0.5:
+        zoom = float(np.exp(rng.uniform(-MAGNIFIED, MAGNIFIED)))
+        size = round(labels.shape[1] * zoom), round(labels.shape[0] * zoom)
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+        labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+        pixels = augment(pixels, rng) if rng.random() < PHOTOMETRIC else pixels
+    y, x = (int(rng.integers(max(0, side - LARGEST) + 1)) for side in labels.shape)
+    part = slice(y, y + LARGEST), slice(x, x + LARGEST)
+    return Version(*turn(pixels[part], labels[part], rng), ())
 
 
 def draw_versions(examples: Sequence[Example], count: int, window: int, seed: int) -> list[Version]:
@@ -67,7 +83,7 @@ def _looked_at(labels: NDArray[np.int32], diameter: float, window: int) -> float
 
 @torch.no_grad()
 def encoded(version: Version, network: CellNetwork, *, bfloat16: bool) -> Version:
-    """Return the version with its features."""
+    """Return a square version with its features."""
     device = next(network.parameters()).device
     pixels = torch.from_numpy(version.pixels).permute(2, 0, 1).unsqueeze(0).to(device).float() / 255
     with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
