@@ -59,7 +59,8 @@ class FineTuneOptions:
     learning_rate
         Of AdamW; it rises at first, and falls to zero over the second half.
     versions
-        Augmented versions of the images, all together, whose features are kept.
+        Augmented versions of the images, all together, whose features are kept; and draws of them on which answers to
+        proposals are scored.
     encoder
         Train the encoder as well: slower, and nothing is kept then.
     thresholds

@@ -92,6 +92,7 @@ def _asked(
     """Ask prompts of one kind at one place, as `segment_all` does."""
     decoder = family.network.mask_decoder
     assert decoder.proposal_iou_head is not None
+    # What the head is shown in use is what it has to learn from, so it is watched there.
     seen: list[Tensor] = []
     watch = decoder.proposal_iou_head.register_forward_hook(lambda _, given, __: seen.append(given[0]))
     placed = [place.frame.prompt_into(prompt) for prompt in prompts]
