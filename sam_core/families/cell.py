@@ -132,7 +132,7 @@ class CellFamily:
         tokens, image = self.network.attend(windows[0], points, codes, self._previous(prompts, corners))
         decoder = self.network.mask_decoder
         values = decoder.upscale(tokens, image, masks, windows[1:]).float().cpu().numpy()
-        proposed = torch.tensor([prompt.proposed for prompt in prompts], device=tokens.device)
+        proposed = torch.tensor([prompt.proposed for prompt in prompts], device=self._device)
         scores = decoder.score(tokens, proposed)[:, masks].float().cpu().numpy()
         origin = np.array(corners, float) * TOKEN_STRIDE
         boxes = np.concatenate([origin, origin + self._window], axis=1)

@@ -54,7 +54,8 @@ class OnnxNetwork:
         drawn = cells.transpose(0, 7, 1, 3, 5, 2, 4, 6).reshape(-1, 4, 4 * height, 4 * width)
         return torch.from_numpy(np.ascontiguousarray(drawn[:, masks]))
 
-    def _score(self, asked: Any) -> Tensor:
+    def _score(self, asked: Any, proposed: Tensor) -> Tensor:
+        assert not proposed.any()  # the browser asks for persons alone
         return torch.from_numpy(self.scores)
 
 
