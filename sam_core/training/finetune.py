@@ -40,6 +40,7 @@ Record = dict[str, Any]
 EVERY = 10  # steps between what is told, and kept
 MEASURED = ("1 click", "3 clicks", "box", "mSA")  # of the held-out part; better is what has the larger mean of these
 ASKED = 32  # objects of a held-out image that are clicked and boxed, at most
+SCORED = 12  # draws of the images, at least, on which answers to proposals are scored
 CHECKED = 4  # images that thresholds are chosen on
 CHECKED_SIDE = 768  # pixels of them
 NUDGES = (-0.15, -0.075, 0.075, 0.15)  # of a threshold
@@ -59,8 +60,7 @@ class FineTuneOptions:
     learning_rate
         Of AdamW; it rises at first, and falls to zero over the second half.
     versions
-        Augmented versions of the images, all together, whose features are kept; and draws of them on which answers to
-        proposals are scored.
+        Augmented versions of the images, all together, whose features are kept.
     encoder
         Train the encoder as well: slower, and nothing is kept then.
     thresholds
@@ -260,7 +260,7 @@ def _exported(
     model, config = run / "model", options.config(base.network)
     export(run, config, model, options=recommended, min_proposal=base.min_proposal)
     rng = np.random.default_rng(options.seed)
-    planes = (draw_plane(examples[i % len(examples)], rng) for i in range(options.versions))
+    planes = (draw_plane(examples[i % len(examples)], rng) for i in range(max(SCORED, len(examples))))
     fit_proposal_scores(model, planes, seed=options.seed, device=device)
     if options.thresholds:
         chosen, min_proposal = choose_thresholds(model, examples, device)
