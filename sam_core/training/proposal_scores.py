@@ -23,6 +23,7 @@ from sam_core.families.load import load_family, save_family
 from sam_core.families.place import Place, places_for
 from sam_core.masks import Masks
 from sam_core.modeling.layers import FeedForward
+from sam_core.overlap import mask_iou
 from sam_core.prompt import Prompt
 from sam_core.sam import Sam
 from sam_core.training.versions import Version
@@ -98,27 +99,22 @@ def _asked(
     placed = [place.frame.prompt_into(prompt) for prompt in prompts]
     count: Literal[1, 3] = 3 if prompts[0].is_lone_click else 1
     asked = slice(1, None) if count == 3 else slice(0, 1)
-    sizes = np.bincount(labels.ravel())
+    truth = Masks.from_labels(labels)
     try:
         for part in family.decode(place.levels(), place.frame.shape, placed, count, None):
             answers = zip(part.values, part.boxes, strict=True)
             drawn = [place.logits_out(values, tuple(box), labels.shape) for values, box in answers]
             masks = Masks.from_logits(labels.shape, drawn, part.scores, part.prompt)
             found = np.full((len(masks) // count, decoder.num_masks), np.nan, np.float32)
-            found[:, asked] = _best_iou(masks, labels, sizes).reshape(-1, count)
+            found[:, asked] = _best_iou(masks, truth).reshape(-1, count)
             yield from zip(seen.pop().float().cpu().clone(), torch.from_numpy(found), strict=True)
     finally:
         watch.remove()
 
 
-def _best_iou(masks: Masks, labels: NDArray[np.int32], sizes: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Return for each mask the IoU with the object that is most like it: (n,); `sizes` are those of all labels."""
-    best = np.zeros(len(masks))
-    for i, (crop, (y0, x0, y1, x1)) in enumerate(zip(masks.crops, masks.boxes, strict=True)):
-        shared = np.bincount(labels[y0:y1, x0:x1][crop], minlength=len(sizes))
-        union = sizes + np.count_nonzero(crop) - shared
-        best[i] = (shared[1:] / np.maximum(union[1:], 1)).max(initial=0)
-    return best
+def _best_iou(masks: Masks, truth: Masks) -> NDArray[np.floating]:
+    """Return for each mask the IoU with the object that is most like it: (n,)."""
+    return np.asarray(mask_iou(masks, truth).max(axis=1, initial=0))
 
 
 def _fit(head: FeedForward, tokens: Tensor, ious: Tensor, seed: int) -> None:

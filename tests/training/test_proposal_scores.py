@@ -54,7 +54,7 @@ def error(folder: Path, seen: Sequence[Version]) -> float:
         embedding = sam.encode(version.pixels)
         prompts = [p for p in sam.propose(embedding) or [] if p.is_lone_click]
         masks = sam.decode(embedding, prompts, candidates=3)
-        errors += ((masks.scores - _best_iou(masks, version.labels, np.bincount(version.labels.ravel()))) ** 2).tolist()
+        errors += ((masks.scores - _best_iou(masks, Masks.from_labels(version.labels))) ** 2).tolist()
     return float(np.mean(errors))
 
 
@@ -120,7 +120,7 @@ def test_a_mask_is_as_good_as_the_object_that_it_is_most_like() -> None:
     found[1, 6:8] = True  # nothing
     masks = Masks.merge([Masks.from_labels(one.astype(np.int32)) for one in found])
     empty = Masks.merge([masks[[1]], masks[[0]]])
-    assert _best_iou(empty, labels, np.bincount(labels.ravel())).tolist() == [0, 0.5]
+    assert _best_iou(empty, Masks.from_labels(labels)).tolist() == [0, 0.5]
 
 
 def judged(network: CellNetwork, change: Callable[[Prompt], Prompt]) -> np.ndarray:
