@@ -31,7 +31,6 @@ from sam_core.training.versions import Version
 ASKED = 60  # proposals of a plane, at most
 LENIENT = 0.3  # score from which proposals are asked: wrong ones are what there is to learn
 EPOCHS, BATCH, RATE, DECAY = 20, 64, 1e-3, 0.05
-CHOICE, SHARP = 0.055, 6.0  # how much the choice among three counts beside the error of the scores, and how soft it is
 NOISE = 0.2  # added to tokens, in parts of how much they differ: the model has been trained on some of these images
 
 
@@ -124,12 +123,14 @@ def _fit(head: FeedForward, tokens: Tensor, ious: Tensor, seed: int) -> None:
     head.requires_grad_(True)
     generator = torch.Generator().manual_seed(seed)
     spread, batches = tokens.std(dim=0), len(tokens) // BATCH
+    known = ~ious.isnan()
     optimiser = AdamW(head.parameters(), RATE, weight_decay=DECAY)
     schedule = OneCycleLR(optimiser, RATE, total_steps=EPOCHS * batches)
     for _ in range(EPOCHS):
         for rows in torch.randperm(len(tokens), generator=generator).chunk(batches):
             noise = torch.randn(len(rows), len(spread), generator=generator).to(device)
-            loss = _loss(head(tokens[rows] + NOISE * spread * noise), ious[rows])
+            errors = head(tokens[rows] + NOISE * spread * noise) - ious[rows]
+            loss = errors[known[rows]].square().mean()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -137,13 +138,3 @@ def _fit(head: FeedForward, tokens: Tensor, ious: Tensor, seed: int) -> None:
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.copy_(parameter.half())
-
-
-def _loss(scores: Tensor, ious: Tensor) -> Tensor:
-    """Return the squared error of scores, less what the one that scores best of three is worth, softly chosen."""
-    known, lone = ~ious.isnan(), ~ious[:, 1:].isnan().any(dim=1)
-    loss = (scores - ious)[known].square().mean()
-    if lone.any():
-        chosen = (SHARP * scores[lone, 1:].logit(eps=1e-4)).softmax(dim=1)
-        loss = loss - CHOICE * (chosen * ious[lone, 1:]).sum(dim=1).mean()
-    return loss
