@@ -36,6 +36,9 @@ class TrainConfig:
         Decay of the running average of the weights, which is what is saved as the model.
     start
         Model to start from, a name or a folder; the network may have more blocks. "": from random weights.
+    kept
+        Part of the model's weights, from 0 to 1, that is still those of `start`: what was learned anew so costs less of
+        what was known before (Wortsman et al. 2022, Robust fine-tuning of zero-shot models).
     seed
         Of crops, prompts and initial weights.
     planes
@@ -56,6 +59,7 @@ class TrainConfig:
     rounds: tuple[float, ...] = (0.4, 0.35, 0.25)
     average: float = 0.998
     start: str = ""
+    kept: float = 0.0
     seed: int = 0
     planes: int = 800
     save_every: int = 200
@@ -65,9 +69,12 @@ class TrainConfig:
     losses: LossWeights = field(default_factory=LossWeights)
 
     def __post_init__(self) -> None:
-        """Refuse an optimiser that is none."""
+        """Refuse what cannot be."""
         if self.optimiser not in get_args(Kind):
             msg = f"got optimiser {self.optimiser!r}, expected one of {', '.join(get_args(Kind))}; correct the file"
+            raise ValueError(msg)
+        if not 0 <= self.kept <= 1 or (self.kept and not self.start):
+            msg = f"got kept {self.kept} with start {self.start!r}, expected a part, 0 to 1, of a model to start from"
             raise ValueError(msg)
 
 

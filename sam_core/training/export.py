@@ -11,6 +11,7 @@ from sam_core.modeling.cell import CellNetwork
 from sam_core.modeling.checkpoint import write_checkpoint
 from sam_core.segment_all import SegmentAllOptions
 from sam_core.training.config import TrainConfig
+from sam_core.training.grow import start_from
 
 # What suits proposals, where SAM's own defaults suit a grid; chosen on validation images.
 EVERYTHING = SegmentAllOptions(min_score=0.5, min_stability=0.6, max_box_iou=0.7, max_covered=0.5, min_area=8)
@@ -25,7 +26,7 @@ def export(
     options: SegmentAllOptions = EVERYTHING,
     min_proposal: float = MIN_PROPOSAL,
 ) -> None:
-    """Write the averaged weights of a run as a model folder.
+    """Write the averaged weights of a run, and as much of those it began with as is kept, as a model folder.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ def export(
     state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
     network = CellNetwork(config.model)
     network.load_state_dict(state["average"])
+    if config.kept:
+        _blend(network, config)
     described = {
         "model_type": "cell",
         **config.model.to_dict(),
@@ -48,3 +51,12 @@ def export(
         "min_proposal": min_proposal,
     }
     write_checkpoint(folder, described, network.half().state_dict())
+
+
+def _blend(network: CellNetwork, config: TrainConfig) -> None:
+    """Move the weights back towards those that the run began with."""
+    before = CellNetwork(config.model)
+    start_from(before, config.start)
+    with torch.no_grad():
+        for value, old in zip(network.state_dict().values(), before.state_dict().values(), strict=True):
+            value.lerp_(old, config.kept)

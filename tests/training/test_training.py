@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from scipy import ndimage
 
 from sam_core import Prompt, Sam, samples
@@ -149,6 +150,30 @@ def test_a_deeper_network_starts_where_a_shallower_one_has_come_to(tmp_path: Pat
     (tmp_path / "run").mkdir()
     grown = replace(config(2), model=replace(TINY, depths=(1, 2, 3)), start=str(tmp_path / "model"))
     assert [record["step"] for record in train(grown, sampler(), tmp_path / "run")] == [2]
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.25, 1.0])
+def test_some_of_the_weights_that_a_run_began_with_are_kept(tmp_path: Path, kept: float) -> None:
+    for run in ("first", "second"):
+        (tmp_path / run).mkdir()
+    list(train(config(2), sampler(), tmp_path / "first"))
+    export(tmp_path / "first", config(2), tmp_path / "before")
+    second = replace(config(2), start=str(tmp_path / "before"), kept=kept, seed=1)
+    list(train(second, sampler(), tmp_path / "second"))
+    export(tmp_path / "second", replace(second, kept=0.0), tmp_path / "after")
+    export(tmp_path / "second", second, tmp_path / "blend")
+    before, after, blend = (load_file(tmp_path / name / "model.safetensors") for name in ("before", "after", "blend"))
+    for name, value in blend.items():
+        expected = (1 - kept) * after[name].float() + kept * before[name].float()
+        torch.testing.assert_close(value.float(), expected, atol=1e-3, rtol=1e-3)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_what_is_kept_must_have_been_there() -> None:
+    with pytest.raises(ValueError, match=r"got kept 0\.5 with start '', expected a part, 0 to 1"):
+        replace(config(2), kept=0.5)
+    with pytest.raises(ValueError, match=r"got kept 1\.5"):
+        replace(config(2), kept=1.5, start="cell")
 
 
 def test_examples_of_one_modality(tmp_path: Path) -> None:
