@@ -25,6 +25,17 @@ def augment(rgb8: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uin
     return (255 * x.clip(0, 1)).round().astype(np.uint8)
 
 
+def restain(rgb8: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Return `rgb8` (H, W, 3) uint8 as other dyes and another lamp would show it; same shape and dtype.
+
+    What is absorbed of red, green and blue adds up over the dyes (Beer and Lambert), so it is mixed and scaled there
+    (after Tellez et al. 2018, who do it in the space of two known stains).
+    """
+    absorbed = -np.log((rgb8.astype(np.float32) + 1) / 256)
+    mixed = absorbed @ (np.eye(3) + rng.normal(0, 0.12, (3, 3))).astype(np.float32)
+    return (256 * np.exp(-mixed.clip(0)) - 1).clip(0, 255).round().astype(np.uint8)
+
+
 def _colour(x: Float, rng: np.random.Generator) -> Float:
     kind = rng.integers(3)
     if kind == 0:

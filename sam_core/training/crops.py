@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from sam_core.training.augment import augment
+from sam_core.training.augment import augment, restain
 from sam_core.training.examples import Example
 from sam_core.training.resample import cut, turn, warp
 from sam_core.training.targets import proposal_targets
@@ -63,6 +63,8 @@ class CropOptions:
         Chance that a crop is turned by any angle and stretched, instead of turned by a multiple of 90 degrees.
     stretch
         Times that it is then at most longer in one direction (log-uniform), at the same area.
+    stained
+        Chance that a crop is shown as other dyes would show it.
     """
 
     size: int = 256
@@ -72,6 +74,7 @@ class CropOptions:
     min_area: int = 24
     warped: float = 0.0
     stretch: float = 4.0
+    stained: float = 0.0
 
 
 class CropSampler:
@@ -128,6 +131,8 @@ def draw_crop(example: Example, options: CropOptions, rng: np.random.Generator) 
         image, labels = warp(example, focus[:2], zoom, ratio, options.size, rng)
     else:
         image, labels = turn(*cut(example, focus[:2], zoom, options.size, rng), rng)
+    if options.stained and rng.random() < options.stained:
+        image = restain(image, rng)
     crop = crop_of(image, labels, options, rng)
     return crop and replace(crop, pixels=augment(image, rng))
 

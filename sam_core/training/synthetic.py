@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from sam_core.errors import ImageError
 from sam_core.image import to_rgb8
 from sam_core.labels import renumber
 from sam_core.training.examples import Example
+from sam_core.training.tissue import Kind, tissue
 
 SYNTHETIC = "synthetic"  # in the place of a folder
 PLANES = 96
@@ -19,7 +22,7 @@ SIDE = 288  # pixels
 
 
 def synthetic_examples(kind: str) -> list[Example]:
-    """Draw the planes of a kind, "rods": the same ones each time.
+    """Draw the planes of a kind, "rods" or "tissue": the same ones each time.
 
     Raises
     ------
@@ -29,14 +32,17 @@ def synthetic_examples(kind: str) -> list[Example]:
     if kind not in DRAWN:
         msg = f"got the synthetic set {kind!r}, expected one of {', '.join(DRAWN)}; a folder needs another name"
         raise ImageError(msg)
-    return [_example(DRAWN[kind](seed), f"{kind} {seed % 2}") for seed in range(PLANES)]
+    return [DRAWN[kind](seed) for seed in range(PLANES)]
 
 
-def _example(sample: samples.Sample, group: str) -> Example:
-    return Example(stretch(to_rgb8(sample.image)), renumber(sample.labels), group)
+def _tissue(seed: int) -> Example:
+    """Draw stained and fluorescent sections in turn."""
+    kinds = get_args(Kind)
+    section = tissue((SIDE, SIDE), kinds[seed % len(kinds)], seed=seed)
+    return replace(section, image=stretch(section.image))
 
 
-def _rods(seed: int) -> samples.Sample:
+def _rods(seed: int) -> Example:
     """Draw bacteria, sparse or in colonies, some of them as filaments; half of the planes are of phase contrast."""
     rng = np.random.default_rng(seed)
     width = float(np.exp(rng.uniform(np.log(4.5), np.log(13))))
@@ -44,9 +50,10 @@ def _rods(seed: int) -> samples.Sample:
     covered = rng.uniform(0.05, 0.6)
     count = max(4, int(covered * SIDE**2 / (width * length)))
     bend = rng.uniform(0, 1.2) / length
-    return samples.rods(
+    sample = samples.rods(
         (SIDE, SIDE), count=count, width=width, length=length, bend=bend, phase=seed % 2 == 1, seed=seed
     )
+    return Example(stretch(to_rgb8(sample.image)), renumber(sample.labels), f"rods {seed % 2}")
 
 
-DRAWN: dict[str, Callable[[int], samples.Sample]] = {"rods": _rods}
+DRAWN: dict[str, Callable[[int], Example]] = {"rods": _rods, "tissue": _tissue}

@@ -111,8 +111,9 @@ class TestCrops:
         longer, shorter = 1 / np.linalg.svd(slopes, compute_uv=False)[::-1]
         assert (longer / shorter, longer * shorter) == pytest.approx((ratio, zoom**2), rel=0.1)
 
-    def test_some_crops_are_warped(self) -> None:
-        options = replace(CROPS, warped=0.5)
+    @pytest.mark.parametrize("chance", [{"warped": 0.5}, {"stained": 0.5}])
+    def test_some_crops_are_warped_or_shown_in_other_dyes(self, chance: dict[str, float]) -> None:
+        options = replace(CROPS, **chance)  # type: ignore[arg-type]
         plain, some = (
             [crop for crop, _ in zip(CropSampler({"a": [example()]}, {"a": 1}, o).crops(0), range(8), strict=False)]
             for o in (CROPS, options)
@@ -131,8 +132,14 @@ def test_synthetic_planes_are_the_same_each_time_and_of_two_kinds(monkeypatch: p
     bright = [np.median(p.image[p.labels > 0]) > np.median(p.image[p.labels == 0]) for p in planes]
     assert bright == [True, False, True, False]
     assert len({plane.group for plane in planes}) == 2
-    with pytest.raises(ImageError, match="'stars', expected one of rods"):
+    with pytest.raises(ImageError, match="'stars', expected one of rods, tissue"):
         synthetic_examples("stars")
+
+
+def test_synthetic_sections_are_of_three_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sam_core.training.synthetic.PLANES", 4)
+    groups = [plane.group for plane in synthetic_examples("tissue")]
+    assert groups == ["eosin", "brown", "fluorescence", "eosin"]
 
 
 def test_a_deeper_network_starts_where_a_shallower_one_has_come_to(tmp_path: Path) -> None:
