@@ -26,7 +26,7 @@ from sam_core.modeling.layers import FeedForward
 from sam_core.overlap import mask_iou
 from sam_core.prompt import Prompt
 from sam_core.sam import Sam
-from sam_core.training.versions import Version
+from sam_core.training.examples import Example
 
 ASKED = 60  # proposals of a plane, at most
 LENIENT = 0.3  # score from which proposals are asked: wrong ones are what there is to learn
@@ -34,7 +34,7 @@ EPOCHS, BATCH, RATE, DECAY = 20, 64, 1e-3, 0.05
 NOISE = 0.2  # added to tokens, in parts of how much they differ: the model has been trained on some of these images
 
 
-def fit_proposal_scores(folder: Path, planes: Iterable[Version], *, seed: int = 0, device: str = "cpu") -> int:
+def fit_proposal_scores(folder: Path, planes: Iterable[Example], *, seed: int = 0, device: str = "cpu") -> int:
     """Fit the head that scores answers to proposals, and write it into the model's folder.
 
     Parameters
@@ -69,13 +69,13 @@ def fit_proposal_scores(folder: Path, planes: Iterable[Version], *, seed: int = 
 
 
 def _answered(
-    family: CellFamily, sam: Sam, plane: Version, rng: np.random.Generator
+    family: CellFamily, sam: Sam, plane: Example, rng: np.random.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Ask what a model proposes on a plane, and yield IoU token (C,) and true IoU (masks,) of each answer.
 
     The IoU is that with the object which is most like the mask; NaN where no such mask was asked for.
     """
-    embedding = sam.encode(plane.pixels)
+    embedding = sam.encode(plane.image)
     prompts = sam.propose(embedding) or []
     prompts = [prompts[i] for i in sorted(rng.permutation(len(prompts))[:ASKED])]
     groups: dict[tuple[tuple[int, int], bool], list[tuple[Place, Prompt]]] = {}

@@ -43,8 +43,8 @@ class Version:
     levels: tuple[Tensor, ...]
 
 
-def draw_plane(example: Example, rng: np.random.Generator) -> Version:
-    """Draw a plane as a model meets it: every other one as it is, but turned; of a large one a part; not encoded."""
+def draw_plane(example: Example, rng: np.random.Generator) -> Example:
+    """Draw a plane as a model meets it: every other one as it is, but turned; of a large one a part."""
     pixels, labels = example.image, example.labels
     if rng.random() < 0.5:
         zoom = float(np.exp(rng.uniform(-MAGNIFIED, MAGNIFIED)))
@@ -54,7 +54,7 @@ def draw_plane(example: Example, rng: np.random.Generator) -> Version:
         pixels = augment(pixels, rng) if rng.random() < PHOTOMETRIC else pixels
     y, x = (int(rng.integers(max(0, side - LARGEST) + 1)) for side in labels.shape)
     part = slice(y, y + LARGEST), slice(x, x + LARGEST)
-    return Version(*turn(pixels[part], labels[part], rng), ())
+    return Example(*turn(pixels[part], labels[part], rng), example.group)
 
 
 def draw_versions(examples: Sequence[Example], count: int, window: int, seed: int) -> list[Version]:

@@ -17,7 +17,7 @@ from sam_core.modeling.cell import CellNetwork
 from sam_core.modeling.checkpoint import write_checkpoint
 from sam_core.training.examples import Example
 from sam_core.training.proposal_scores import BATCH, _best_iou, fit_proposal_scores
-from sam_core.training.versions import LARGEST, Version, draw_plane
+from sam_core.training.versions import LARGEST, draw_plane
 from tests.tiny import TINY
 
 JUDGING = replace(TINY, proposal_iou=True)
@@ -33,9 +33,9 @@ def eager(network: CellNetwork) -> CellNetwork:
     return network
 
 
-def versions(count: int = 6) -> list[Version]:
+def planes(count: int = 6) -> list[Example]:
     drawn = (samples.cells((128, 128), count=14, diameter=18, seed=seed) for seed in range(count))
-    return [Version(np.repeat(to_rgb8(s.image)[..., :1], 3, axis=2), s.labels, ()) for s in drawn]
+    return [Example(np.repeat(to_rgb8(s.image)[..., :1], 3, axis=2), s.labels, "") for s in drawn]
 
 
 @pytest.fixture
@@ -46,24 +46,24 @@ def model(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def error(folder: Path, seen: Sequence[Version]) -> float:
+def error(folder: Path, seen: Sequence[Example]) -> float:
     """Mean squared error of the scores that answers to proposals get."""
     sam = Sam.from_pretrained(folder, dtype="float32")
     errors = []
-    for version in seen:
-        embedding = sam.encode(version.pixels)
+    for plane in seen:
+        embedding = sam.encode(plane.image)
         prompts = [p for p in sam.propose(embedding) or [] if p.is_lone_click]
         masks = sam.decode(embedding, prompts, candidates=3)
-        errors += ((masks.scores - _best_iou(masks, Masks.from_labels(version.labels))) ** 2).tolist()
+        errors += ((masks.scores - _best_iou(masks, Masks.from_labels(plane.labels))) ** 2).tolist()
     return float(np.mean(errors))
 
 
 def test_scores_of_proposals_come_nearer_to_the_truth_and_nothing_else_changes(model: Path) -> None:
-    before, file, wrong = load_file(model / "model.safetensors"), model / "config.json", error(model, versions())
+    before, file, wrong = load_file(model / "model.safetensors"), model / "config.json", error(model, planes())
     told = file.read_text()
-    count = fit_proposal_scores(model, versions())
+    count = fit_proposal_scores(model, planes())
     assert count >= BATCH
-    assert error(model, versions()) < 0.5 * wrong
+    assert error(model, planes()) < 0.5 * wrong
     after = load_file(model / "model.safetensors")
     changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed
@@ -87,8 +87,8 @@ def test_planes_are_drawn_as_they_are_or_resized_with_their_labels() -> None:
     assert max(max(shape) for shape in shapes) == LARGEST
     agree = []
     for one in drawn:
-        assert one.pixels.shape == (*one.labels.shape, 3)
-        bright, inside = one.pixels.astype(float).mean(axis=-1), one.labels > 0
+        assert one.image.shape == (*one.labels.shape, 3)
+        bright, inside = one.image.astype(float).mean(axis=-1), one.labels > 0
         agree.append(abs(np.corrcoef(bright.ravel(), inside.ravel())[0, 1]))  # they may be inverted
     assert min(agree) > 0.5
     assert np.median(agree) > 0.97
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_scores(model: Path, tmp_path_factory: pyte
     other = tmp_path_factory.mktemp("other")
     for name in ("config.json", "model.safetensors"):
         (other / name).write_bytes((model / name).read_bytes())
-    assert fit_proposal_scores(model, versions(), seed=3) == fit_proposal_scores(other, versions(), seed=3)
+    assert fit_proposal_scores(model, planes(), seed=3) == fit_proposal_scores(other, planes(), seed=3)
     assert (model / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_fitted_stays(model: Path, why: str) -> None:
         network = eager(CellNetwork(TINY))
         write_checkpoint(model, {"model_type": "cell", **TINY.to_dict()}, network.state_dict())
     before = (model / "model.safetensors").read_bytes()
-    assert fit_proposal_scores(model, versions(2 if why == "no head" else 0)) == 0
+    assert fit_proposal_scores(model, planes(2 if why == "no head" else 0)) == 0
     assert (model / "model.safetensors").read_bytes() == before
 
 
