@@ -9,13 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
-import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from sam_core import Embedding, Masks, Prompt, SegmentAllOptions, Segmenter, Tiling, propagate, segment, segment_all
 from sam_space.decoder.features import features_of
@@ -206,15 +204,8 @@ class Engine:
         with self.answering.through(given_up=given_up) as turn:
             if not turn:
                 raise Stopped
-            # Where poor answers are left out, the model does not look for better ones.
-            masks = self.answered(self.model.decode, embedding, [click], candidates=3, min_score=DOUBT).best()
-        if not len(masks):
-            return None
-        y, x = (round(float(v)) for v in click.points[0])
-        pieces, _ = ndimage.label(masks.dense()[0], np.ones((3, 3)))
-        # `segment` drops the specks that nobody clicked on.
-        piece = pieces == pieces[y, x] if pieces[y, x] else pieces > 0
-        return replace(Masks.from_labels(piece.astype(np.uint8)), scores=masks.scores)
+            masks = self.answered(segment, _FirstLook(self.model), embedding, click)
+        return masks if len(masks) else None
 
     def everything(
         self, embedding: Embedding, tell: Callable[[int, int], None], stop: Callable[[], bool] = never
@@ -260,6 +251,34 @@ class _Stack(Sequence[Embedding]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._engine.embed(self._picture, index, self._stop)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _FirstLook:
+    """A model that is asked for good answers alone: where poor ones are left out, it does not look for better ones."""
+
+    model: Segmenter
+
+    @property
+    def fingerprint(self) -> str:
+        return self.model.fingerprint
+
+    def encode(self, image: NDArray[Any], *, tiling: Tiling | None = None) -> Embedding:
+        return self.model.encode(image, tiling=tiling)
+
+    def decode(
+        self,
+        embedding: Embedding,
+        prompts: Sequence[Prompt],
+        *,
+        candidates: Literal[1, 3] = 1,
+        min_score: float | None = None,
+        min_stability: float | None = None,
+    ) -> Masks:
+        least = DOUBT if min_score is None else max(DOUBT, min_score)
+        return self.model.decode(
+            embedding, prompts, candidates=candidates, min_score=least, min_stability=min_stability
+        )
 
 
 class _Watched:
