@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from sam_core import samples
+from sam_core.labels import renumber
 from sam_core.training.examples import Example
 
 Kind = Literal["eosin", "brown", "fluorescence"]
@@ -35,6 +36,11 @@ def tissue(shape: tuple[int, int], kind: Kind, *, seed: int) -> Example:
         below as a haze.
     seed
         The same seed makes the same section.
+
+    Returns
+    -------
+    Example
+        Image (H, W, 3) uint8, its contrast as it came, not stretched; labels (H, W) int32; the kind is its group.
     """
     rng = np.random.default_rng((seed, get_args(Kind).index(kind)))
     labels = _nuclei(shape, rng)
@@ -55,8 +61,7 @@ def _nuclei(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int3
     labels = ndimage.map_coordinates(round_ones, bent, order=0)
     sparse = _cloud(shape, 2 * diameter, rng) > rng.uniform(0.3, 2)
     gone = np.isin(labels, np.unique(labels[sparse]))
-    _, renumbered = np.unique(np.where(gone, 0, labels), return_inverse=True)
-    return renumbered.reshape(shape).astype(np.int32)
+    return renumber(np.where(gone, 0, labels))
 
 
 def _stained(labels: NDArray[np.int32], kind: Kind, rng: np.random.Generator) -> Floats:
